@@ -1,0 +1,95 @@
+"""Every error a user can meet, in one tree.
+
+    WorkbenchError
+    ├── UsageError             a value given by the user cannot be used (exit status 2)
+    ├── UnknownName            a model, engine or deployment that nobody knows, with the nearest names
+    ├── BadModelFile           the file is damaged, truncated or not what it says it is
+    ├── UnsupportedModel       a sound file that no engine here can run
+    ├── AssetUnavailable       no source could deliver the file (offline, removed, refused)
+    ├── NoSpace                the disk cannot hold what is to be written
+    ├── EngineUnavailable      the engine is not installed or cannot run on this machine
+    ├── MissingExtra           an optional part of the workbench is not installed
+    ├── StartFailed            the server did not come up
+    ├── ServerDied             the server was up and is gone
+    ├── DoesNotFit             the plan needs more memory than there is
+    └── LedgerError            the ledger cannot be read or written
+
+Each message says what happened, the value seen, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WorkbenchError(Exception):
+    """What happened (`what`), what to do about it (`fix`), and `details` for a bug report."""
+
+    exit_status = 1
+
+    def __init__(self, what: str, *, fix: str = "", details: str = "") -> None:
+        super().__init__(f"{what} {fix}".strip())
+        self.what, self.fix, self.details = what, fix, details
+
+
+class UsageError(WorkbenchError):
+    """A value given by the user cannot be used."""
+
+    exit_status = 2
+
+
+class UnknownName(UsageError):
+    """A name that nobody knows; the message names the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        choices = sorted(known)
+        near = difflib.get_close_matches(name.lower(), choices, n=3, cutoff=0.4)
+        fix = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(choices)}."
+        super().__init__(f"There is no {kind} called {name!r}.", fix=fix)
+
+
+class BadModelFile(WorkbenchError):
+    """The file is damaged, truncated or not what it says it is."""
+
+
+class UnsupportedModel(WorkbenchError):
+    """A sound file that no engine here can run."""
+
+
+class AssetUnavailable(WorkbenchError):
+    """No source could deliver the file."""
+
+
+class NoSpace(WorkbenchError):
+    """The disk cannot hold what is to be written."""
+
+
+class EngineUnavailable(WorkbenchError):
+    """The engine is not installed or cannot run on this machine."""
+
+
+class MissingExtra(WorkbenchError):
+    """An optional part of the workbench is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed.",
+            fix=f'Install it: pip install "open-model-workbench[{extra}]"',
+        )
+
+
+class StartFailed(WorkbenchError):
+    """The server did not come up; `details` holds the end of its log."""
+
+
+class ServerDied(WorkbenchError):
+    """The server was up and is gone; `details` holds the end of its log."""
+
+
+class DoesNotFit(WorkbenchError):
+    """The plan needs more memory than there is."""
+
+
+class LedgerError(WorkbenchError):
+    """The ledger cannot be read or written."""

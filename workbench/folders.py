@@ -1,0 +1,51 @@
+"""Where the workbench keeps its files: the platform's own folders, or all below `WORKBENCH_HOME`.
+
+cache: assets and environments, can be fetched again; state: running deployments and their logs;
+data: the ledger and the reports, worth a backup.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from workbench.errors import UsageError
+
+
+def cache() -> Path:
+    """Folder for what can be fetched or computed again."""
+    return _folder("cache")
+
+
+def state() -> Path:
+    """Folder for running deployments; readable by its owner only."""
+    path = _folder("state")
+    path.chmod(0o700)
+    return path
+
+
+def data() -> Path:
+    """Folder for what cannot be recomputed: ledger and reports."""
+    return _folder("data")
+
+
+def _folder(kind: str) -> Path:
+    path = _root(kind)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"The folder {path} cannot be created: {error.strerror}.",
+            fix="Set WORKBENCH_HOME to a folder you can write to.",
+        ) from error
+    return path
+
+
+def _root(kind: str) -> Path:
+    if home := os.environ.get("WORKBENCH_HOME"):
+        return Path(home).expanduser().absolute() / kind
+    import platformdirs  # not needed when WORKBENCH_HOME is set; keeps the import of this package light
+
+    directories = platformdirs.PlatformDirs("open-model-workbench", appauthor=False)
+    return Path({"cache": directories.user_cache_dir, "state": directories.user_state_dir,
+                 "data": directories.user_data_dir}[kind])

@@ -59,6 +59,13 @@ class Estimate:
         """An estimate whose interval is `below` and `above`, as fractions of the value."""
         return cls(value, value * (1 - below), value * (1 + above), unit, basis)
 
+    def rate(self, tokens: int) -> Estimate:
+        """Turn an estimate of the seconds for `tokens` tokens into tokens per second."""
+        if self.value is None or self.low is None or self.high is None:
+            return Estimate.unknown("tok/s", self.reason)
+        low, high = tokens / self.high, tokens / self.low
+        return Estimate(tokens / self.value, low, high, "tok/s", self.basis, self.date, self.level)
+
     def known(self) -> float:
         """The value; raises ValueError with the reason when it is unknown."""
         if self.value is None:

@@ -1,0 +1,191 @@
+"""Memory, CPU and sockets of real child processes. Every wait is a handshake, never a duration."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from workbench.machine import (
+    PeakSampler,
+    busy_cores,
+    cpu_seconds,
+    descendants,
+    listening_pids,
+    listens,
+    memory_bytes,
+)
+from workbench.machine import processes as room
+from workbench.units import MIB
+
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 (the test is about such sockets)
+
+# Allocates 64 MiB at the first line it reads, frees it at the second.
+HOLDER = """
+import sys
+print("ready", flush=True)
+sys.stdin.readline()
+block = bytearray(b"x") * (64 << 20)
+print("allocated", flush=True)
+sys.stdin.readline()
+del block
+print("freed", flush=True)
+sys.stdin.readline()
+"""
+PARENT = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {HOLDER!r}])
+child.wait()
+"""
+LISTENER = """
+import socket, sys
+server = socket.create_server((sys.argv[1], int(sys.argv[2])))
+print(server.getsockname()[1], flush=True)
+sys.stdin.readline()
+"""
+
+
+class Child:
+    def __init__(self, code: str, *arguments: str) -> None:
+        command = [sys.executable, "-c", code, *arguments]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid = self.process.pid
+
+    def read(self) -> str:
+        return self.process.stdout.readline().strip()
+
+    def tell(self) -> str:
+        """Send a line and return the answer."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.read()
+
+
+@contextmanager
+def running(code: str, *arguments: str) -> Iterator[Child]:
+    child = Child(code, *arguments)
+    try:
+        yield child
+    finally:
+        for process in descendants(child.pid):
+            process.kill()
+        child.process.communicate()
+
+
+@pytest.fixture
+def gone() -> int:
+    """The pid of a process that has ended and been waited for."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_memory_of_a_child_that_allocates(gone):
+    with running(HOLDER) as child:
+        child.read()
+        before = memory_bytes([child.pid])
+        assert child.tell() == "allocated"
+        after = memory_bytes([child.pid, gone])
+        assert after.bytes - before.bytes == pytest.approx(64 * MIB, abs=2 * MIB)
+        assert after.method == ("PSS" if sys.platform == "linux" else "USS")
+
+
+def test_memory_falls_back_to_rss_and_says_so(monkeypatch):
+    monkeypatch.setattr(room.parse, "pss_bytes", lambda _text: None)
+    reading = memory_bytes([os.getpid()])
+    assert reading.bytes > 0
+    assert reading.method == "RSS"
+
+
+def test_memory_of_nobody(gone):
+    assert memory_bytes([gone]).bytes == 0
+    assert memory_bytes([]).bytes == 0
+
+
+def test_descendants_include_the_root_and_grandchildren(gone):
+    with running(PARENT) as child:
+        assert child.read() == "ready"
+        tree = [process.pid for process in descendants(child.pid)]
+        assert tree[0] == child.pid
+        assert len(tree) == 2
+    assert descendants(gone) == []
+
+
+def test_the_peak_of_a_grandchild_is_caught_though_it_passes():
+    with running(PARENT) as child:
+        child.read()
+        before = memory_bytes([process.pid for process in descendants(child.pid)])
+        with PeakSampler(child.pid) as sampler:
+            assert child.tell() == "allocated"
+            seen = sampler.samples
+            while sampler.samples < seen + 2:
+                room.time.sleep(0.005)
+            assert child.tell() == "freed"
+        now = memory_bytes([process.pid for process in descendants(child.pid)])
+    assert sampler.peak_bytes - before.bytes > 60 * MIB
+    assert now.bytes - before.bytes < 8 * MIB
+    assert sampler.samples >= 4
+    assert sampler.method
+
+
+def test_the_sampler_survives_the_end_of_its_process(gone):
+    with PeakSampler(gone) as sampler:
+        pass
+    assert (sampler.peak_bytes, sampler.samples) == (0, 2)
+
+
+def test_cpu_seconds_grow_with_work(gone):
+    before = cpu_seconds([os.getpid(), gone])
+    while cpu_seconds([os.getpid()]) < before + 0.02:
+        sum(range(10_000))
+    assert cpu_seconds([gone]) == 0
+
+
+def test_busy_cores_leave_us_and_whom_we_name_out(monkeypatch):
+    assert busy_cores(0.01) >= 0
+    clock = iter([10.0, 12.0])
+    system = iter([100.0, 107.0])
+    own = iter([50.0, 51.0])
+    monkeypatch.setattr(room.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(room, "_system_busy_s", lambda: next(system))
+    monkeypatch.setattr(room.BusyMeter, "_own_s", lambda _self: next(own))
+    assert busy_cores(0) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", ANY_ADDRESS])
+def test_listens_is_true_for_the_owner_only(address):
+    with running(LISTENER, address, "0") as child, running(HOLDER) as stranger:
+        port = int(child.read())
+        assert listens([child.pid], port)
+        assert not listens([stranger.pid, os.getpid()], port)
+        assert listening_pids(port) == {child.pid}
+
+
+def test_the_exact_address_goes_before_all_addresses(monkeypatch):
+    monkeypatch.setattr(room, "_listeners", lambda _port: [(ANY_ADDRESS, 1), ("127.0.0.1", 2)])
+    assert listening_pids(80) == {2}
+    monkeypatch.setattr(room, "_listeners", lambda _port: [(ANY_ADDRESS, 1), ("127.0.0.1", None)])
+    assert not listens([1], 80)
+    monkeypatch.setattr(room, "_listeners", lambda _port: [("192.168.1.2", 1)])
+    assert listening_pids(80) == set()
+
+
+def test_without_the_right_to_see_all_our_own_sockets_are_seen(monkeypatch):
+    def refuse():
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(room, "_all_connections", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert listens([os.getpid()], server.getsockname()[1])
+
+
+def test_nobody_listens_on_a_closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert listening_pids(port) == set()

@@ -1,0 +1,77 @@
+"""A browser for the dashboards that fails the test on anything a visitor would not see but suffer from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
+# Plotly's own extension and Voilà disagree on one method; the figure is drawn nevertheless.
+HARMLESS = ("r.setData is not a function",)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files of the workbench go to a folder of this test."""
+    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Chromium of the system, headless."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("no Chromium on PATH: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Make pages (`open_page(color_scheme="dark")`) that may speak to this computer only and must not complain."""
+    complaints: list[str] = []
+    contexts: list[Any] = []
+
+    def make(expected: tuple[str, ...] = (), **options: Any) -> Any:
+        context = chromium.new_context(viewport={"width": 1280, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        _listen(page, complaints, HARMLESS + expected)
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert not complaints
+
+
+def _listen(page: Any, complaints: list[str], harmless: tuple[str, ...]) -> None:
+    def complain(what: str) -> None:
+        if not any(known in what for known in harmless):
+            complaints.append(what)
+
+    def on_request(request: Any) -> None:
+        address = urlsplit(request.url)
+        if address.scheme not in ("data", "blob") and address.hostname != "127.0.0.1":
+            complain(f"request to another computer: {request.url}")
+
+    def on_console(message: Any) -> None:
+        if message.type == "error":
+            complain(f"console: {message.text}")
+
+
+    page.on("request", on_request)
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: complain(f"page error: {error}"))

@@ -1,0 +1,57 @@
+"""The open model workbench: find out, with numbers measured on your machine, whether an open model would do.
+
+    import workbench
+
+    with workbench.deploy("smollm2-135m-instruct") as d:
+        for piece in d.chat("Why is the sky blue?"):
+            print(piece, end="")
+        print(workbench.measure(d).values["decode"])
+
+Importing this package loads no numerical or machine-learning library and touches no device, network or environment.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.costs import compare as cost
+    from workbench.deployment import attach, deploy, deployments, stop
+    from workbench.evidence.ledger import Ledger
+    from workbench.machine import calibrate
+    from workbench.machine import probe as machine
+    from workbench.measurement import measure
+    from workbench.planning import plan
+    from workbench.report import tour, write_report
+
+_EXPORTS = {
+    "Ledger": "workbench.evidence.ledger:Ledger",
+    "attach": "workbench.deployment:attach",
+    "calibrate": "workbench.machine:calibrate",
+    "cost": "workbench.costs:compare",
+    "deploy": "workbench.deployment:deploy",
+    "deployments": "workbench.deployment:deployments",
+    "machine": "workbench.machine:probe",
+    "measure": "workbench.measurement:measure",
+    "plan": "workbench.planning:plan",
+    "stop": "workbench.deployment:stop",
+    "tour": "workbench.report:tour",
+    "write_report": "workbench.report:write_report",
+}
+
+__all__ = [
+    "Ledger", "attach", "calibrate", "cost", "deploy", "deployments", "machine", "measure", "plan", "stop", "tour",
+    "write_report",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+    module, _, attribute = _EXPORTS[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

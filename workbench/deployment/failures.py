@@ -1,0 +1,117 @@
+"""What went wrong with a server, in a sentence: from the watchdog's record, the exit code and the end of the log."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workbench.deployment import state as states
+from workbench.deployment.state import State
+from workbench.errors import ServerDied, StartFailed, UsageError, WorkbenchError
+
+TAIL_LINES = 12
+
+
+class PortTaken(StartFailed):
+    """Somebody else got the port first."""
+
+    def as_usage_error(self) -> UsageError:
+        """The same for a port that the user asked for: trying another one would not be what they want."""
+        return UsageError(self.what, fix="Ask for another port, or leave it out to get a free one.")
+
+
+def from_state(state: State) -> StartFailed:
+    """The error behind a deployment that did not come up."""
+    failure, tail = state.failure, log_tail(state, TAIL_LINES)
+    if failure["kind"] == "port_taken":
+        state.log_path.unlink(missing_ok=True)
+        return PortTaken(failure["text"])
+    what = f"{state.engine} did not start {state.model}: {failure['text']}{_how(failure['exit_code'])}"
+    return StartFailed(what + _last_words(tail), fix=f"The whole log: {state.log_path}", details=tail)
+
+
+def watchdog_lost(state: State) -> StartFailed:
+    """The error when even the watchdog is gone."""
+    return StartFailed(
+        f"The supervisor of {state.model} ended before the server was up.",
+        fix="Something killed it, perhaps for lack of memory. Free some and try again.",
+    )
+
+
+@contextmanager
+def explained(state: State) -> Iterator[None]:
+    """Turn what a client raises into what happened: a prompt too long, a server that died, a request refused."""
+    import httpx2  # what the openai client is built on; an error in mid-stream reaches us unwrapped
+    import openai
+
+    try:
+        yield
+    except openai.BadRequestError as error:
+        raise _bad_request(error) from error
+    except (openai.APIError, httpx2.HTTPError) as error:
+        raise _server_error(state, error) from error
+
+
+def log_tail(state: State, lines: int) -> str:
+    """The last `lines` lines of a deployment's log; empty when there is none."""
+    path: Path = state.log_path
+    if not path.exists():
+        return ""
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _bad_request(error: object) -> UsageError:
+    body = getattr(error, "body", None)
+    body = body if isinstance(body, dict) else {}
+    if "n_prompt_tokens" in body:
+        return UsageError(
+            f"The prompt has {body['n_prompt_tokens']} tokens; the deployment was made for {body['n_ctx']}.",
+            fix="Shorten the prompt, or deploy with a larger context.",
+        )
+    return UsageError(f"The server refused the request: {body.get('message', error)}.")
+
+
+def _server_error(state: State, error: Exception) -> WorkbenchError:
+    current = _settled(state)
+    if current is None or current.failure:
+        exit_code = current.failure["exit_code"] if current else None
+        tail = log_tail(state, TAIL_LINES)
+        return ServerDied(
+            f"The server of {state.model} is gone{_how(exit_code)}{_last_words(tail)}",
+            fix="Deploy again. What you had received stays valid.",
+            details=tail,
+        )
+    return ServerDied(f"The server of {state.model} failed to answer: {error}.", fix="See `workbench logs`.")
+
+
+def _settled(state: State) -> State | None:
+    """The state once the watchdog has had a moment to notice that its server died."""
+    import time
+
+    for _ in range(30):
+        current = states.load(state.path)
+        if current is None or current.failure:
+            return current
+        time.sleep(0.05)
+    return states.load(state.path)
+
+
+def _how(exit_code: int | None) -> str:
+    if exit_code is None:
+        return ""
+    if exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        hint = ", which is what the system sends when memory runs out" if name == "SIGKILL" else ""
+        return f" (ended by {name}{hint})"
+    return f" (exit code {exit_code})"
+
+
+def _last_words(tail: str) -> str:
+    """The log line most likely to name the cause: the last that speaks of an error, else the last of all."""
+    lines = [line.strip() for line in tail.splitlines() if line.strip()]
+    if not lines:
+        return "."
+    telling = [line for line in lines if "error" in line.lower() or "fail" in line.lower()]
+    return f". It said: {(telling or lines)[-1]!r}."

@@ -1,0 +1,58 @@
+"""Which deployments there are; and clearing away what a watchdog that was killed left behind."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import psutil
+
+from workbench.deployment import lease as leases
+from workbench.deployment import state as states
+from workbench.deployment.state import State
+from workbench.errors import UnknownName
+
+LOG_DAYS = 7
+
+
+def deployments() -> list[State]:
+    """Every deployment that lives, oldest first. Strays of dead watchdogs are ended on the way."""
+    living = []
+    for state in states.all_states():
+        if state.watchdog_lives():
+            living.append(state)
+        elif state.watchdog_pid:  # without a pid it is only being started
+            sweep(state)
+    _remove_old_logs()
+    return living
+
+
+def find(name: str) -> State:
+    """The deployment with this id, or the newest one of this model; raises UnknownName."""
+    living = deployments()
+    for state in reversed(living):
+        if name in (state.id, state.model):
+            return state
+    raise UnknownName("running deployment", name, [s.id for s in living] + [s.model for s in living])
+
+
+def stop(name: str) -> State:
+    """End a deployment for all its users, by id or model name; returns once everything is gone."""
+    state = find(name)
+    leases.stop(state)
+    return state
+
+
+def sweep(state: State) -> None:
+    """End what is left of a deployment whose watchdog is gone, and remove its state."""
+    for process in states.marked_processes(state.id):
+        with suppress(psutil.Error):
+            process.kill()
+    state.remove()
+
+
+def _remove_old_logs() -> None:
+    for log in states.folder().glob("*.log"):
+        with suppress(OSError):
+            if time.time() - log.stat().st_mtime > LOG_DAYS * 86_400 and not log.with_suffix(".json").exists():
+                log.unlink()

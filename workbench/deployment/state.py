@@ -1,0 +1,124 @@
+"""The state file of a deployment: who runs, where it answers, and how to reach its watchdog.
+
+One JSON file per deployment in the state folder, readable by its owner only, replaced atomically. A process is named
+by pid and start time, so that a reused pid is never mistaken for ours. Standard library and psutil only: the watchdog
+imports this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from workbench import folders
+
+#: Set in the environment of every process of a deployment; how strays are recognized.
+MARKER = "WORKBENCH_DEPLOYMENT"
+
+STARTING, READY, FAILED, DIED, STOPPING = "starting", "ready", "failed", "died", "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of one deployment. `share_key` is equal for deployments that can serve each other's users.
+
+    `failure` is set when `status` is failed or died: kind (port_taken, exited, timeout, stranger), text, exit_code.
+    """
+
+    id: str
+    model: str
+    engine: str
+    status: str
+    created: str
+    nonce: str
+    share_key: str
+    keep: bool
+    base_url: str
+    api_key: str
+    served_model: str
+    plan: dict[str, Any]
+    watchdog_pid: int = 0
+    watchdog_started: float = 0.0
+    control_port: int = 0
+    server_pid: int = 0
+    failure: dict[str, Any] = field(default_factory=dict)
+
+    def update(self, **changes: Any) -> State:
+        """A copy with these fields changed."""
+        return replace(self, **changes)
+
+    @property
+    def path(self) -> Path:
+        """The state file."""
+        return folder() / f"{self.id}.json"
+
+    @property
+    def log_path(self) -> Path:
+        """What the server wrote."""
+        return folder() / f"{self.id}.log"
+
+    def save(self) -> None:
+        """Replace the state file atomically: a reader sees the old or the new one, never half of it."""
+        handle, temporary = tempfile.mkstemp(dir=folder(), prefix=f".{self.id}.")
+        with os.fdopen(handle, "w") as file:
+            json.dump(asdict(self), file)
+        Path(temporary).replace(self.path)
+
+    def remove(self) -> None:
+        """Delete the state file; the log goes too unless something failed."""
+        self.path.unlink(missing_ok=True)
+        if not self.failure:
+            self.log_path.unlink(missing_ok=True)
+
+    def watchdog_lives(self) -> bool:
+        """Whether the watchdog that wrote this is still the process behind its pid."""
+        return same_process(self.watchdog_pid, self.watchdog_started)
+
+
+def folder() -> Path:
+    """The folder of all state files, private to the user."""
+    path = folders.state() / "deployments"
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def load(path: Path) -> State | None:
+    """Read a state file; None when it is gone or is not one."""
+    try:
+        return State(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def all_states() -> Iterator[State]:
+    """Every deployment with a state file, oldest first."""
+    found = (load(path) for path in folder().glob("*.json"))
+    yield from sorted((state for state in found if state), key=lambda state: (state.created, state.id))
+
+
+def same_process(pid: int, started: float) -> bool:
+    """Whether process `pid` runs and started at `started` (seconds since the epoch, 10 ms resolution)."""
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, ValueError):
+        return False
+
+
+def marked_processes(deployment_id: str) -> list[psutil.Process]:
+    """Every process of this user that carries the deployment's marker, wherever it hangs in the process tree."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARKER) == deployment_id and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue  # gone, or another user's
+    return found

@@ -1,0 +1,323 @@
+"""The watchdog: one small process per deployment that starts the server, proves that it answers, and ends it.
+
+It reads its orders (`Orders`, one JSON line) from standard input, which stays open as the lease of the process that
+started it; further leases are connections to its control port. A lease ends when the system closes it, also after
+kill -9. When the last one is gone and the grace time is over, the whole process tree is terminated, then killed.
+
+Single-threaded on purpose: PR_SET_PDEATHSIG is tied to the thread that starts the server. POSIX only.
+Imports nothing but the standard library, psutil and `workbench.deployment.state`, so that it starts fast and stays small.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import http.client
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any, BinaryIO
+
+import psutil
+
+from workbench.deployment import state as states
+from workbench.deployment.state import State
+
+LOG_LIMIT_BYTES = 1_000_000
+TERMINATE_S = 1.0  # from SIGTERM to SIGKILL: leaves a second within the two that a kill may take
+TICK_S = 0.05
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+_LIBC = ctypes.CDLL(None)  # loaded before any fork
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the watchdog is told: the state to keep, the command to run, and how long things may take (seconds)."""
+
+    state: dict[str, Any]
+    argv: list[str]
+    env: dict[str, str]
+    port: int
+    health_path: str
+    start_timeout_s: float
+    grace_s: float
+
+    def to_line(self) -> bytes:
+        """One JSON line, as read from standard input."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+
+class Watchdog:
+    """Starts one server, guards it, and ends it with everything it started."""
+
+    def __init__(self, orders: Orders) -> None:
+        self.orders = orders
+        self.state = State(**orders.state)
+        self.grace_s = orders.grace_s
+        self.selector = selectors.DefaultSelector()
+        self.leases: set[Any] = set()
+        self.leaving: list[socket.socket] = []
+        self.empty_since = time.monotonic()
+        self.exit_code: int | None = None
+        self.stopping = False
+        self.server_pid = 0
+
+    def run(self) -> None:
+        """Live as long as the deployment, then leave nothing behind."""
+        _become_subreaper()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        try:
+            self._open_control()
+            self._start_server()
+            self._watch()
+        finally:
+            self._end()
+
+    # -- starting ----------------------------------------------------------------------------------------------
+
+    def _open_control(self) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setblocking(False)
+        self.selector.register(listener, selectors.EVENT_READ, self._on_connection)
+        os.set_blocking(sys.stdin.fileno(), False)
+        self.leases.add(sys.stdin)
+        self.selector.register(sys.stdin, selectors.EVENT_READ, self._on_starter)
+        me = psutil.Process()
+        self._save(control_port=listener.getsockname()[1], watchdog_pid=me.pid, watchdog_started=me.create_time())
+
+    def _start_server(self) -> None:
+        if _listens_somewhere(self.orders.port):
+            return self._fail("port_taken", f"Port {self.orders.port} is in use by another program.")
+        env = {**os.environ, **self.orders.env, states.MARKER: self.state.id}
+        try:
+            server = subprocess.Popen(
+                self.orders.argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                preexec_fn=_die_with_parent,
+            )  # fmt: skip
+        except OSError as error:
+            return self._fail("exited", f"{self.orders.argv[0]} cannot be started: {error.strerror}.")
+        self.server_pid = server.pid
+        server.returncode = 0  # this process reaps every child itself, adopted ones too
+        assert server.stdout is not None  # noqa: S101 - asked for with PIPE, one line above
+        os.set_blocking(server.stdout.fileno(), False)
+        self.selector.register(server.stdout, selectors.EVENT_READ, self._on_output)
+        return self._save(server_pid=server.pid)
+
+    # -- watching ----------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        deadline = time.monotonic() + self.orders.start_timeout_s
+        while not self.stopping:
+            self._dispatch(TICK_S)
+            self._reap()
+            if self.state.status == states.STARTING:
+                self._check_start(deadline)
+            elif self.state.status == states.READY and self.exit_code is not None:
+                self._fail("exited", "The server ended by itself.", status=states.DIED)
+            self._check_leases()
+
+    def _dispatch(self, wait_s: float) -> None:
+        for key, _ in self.selector.select(wait_s):
+            handle: Callable[[Any], None] = key.data
+            handle(key.fileobj)
+
+    def _check_start(self, deadline: float) -> None:
+        if self.exit_code is not None:
+            kind = "port_taken" if _listens_somewhere(self.orders.port) else "exited"
+            return self._fail(kind, "The server ended while it was starting.")
+        if self._answers():
+            return self._save(status=states.READY)
+        if time.monotonic() > deadline:
+            return self._fail("timeout", f"The server did not answer within {self.orders.start_timeout_s:.0f} s.")
+        return None
+
+    def _answers(self) -> bool:
+        """Whether the listening socket is our own child's, and it says that it is healthy."""
+        if not any(_listens(process, self.orders.port) for process in self._tree()):
+            return False
+        connection = http.client.HTTPConnection("127.0.0.1", self.orders.port, timeout=0.3)
+        try:
+            connection.request("GET", self.orders.health_path)
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _check_leases(self) -> None:
+        if self.leases or (self.state.keep and not self.state.failure):
+            self.empty_since = time.monotonic()
+        elif time.monotonic() - self.empty_since >= (0 if self.state.failure else self.grace_s):
+            self.stopping = True
+
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid == self.server_pid:
+                    self.exit_code = os.waitstatus_to_exitcode(status)
+
+    # -- leases ------------------------------------------------------------------------------------------------
+
+    def _on_starter(self, stdin: Any) -> None:
+        if not os.read(stdin.fileno(), 4096):
+            self._drop(stdin)
+
+    def _on_connection(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        connection.setblocking(False)
+        self.selector.register(connection, selectors.EVENT_READ, self._on_request)
+
+    def _on_request(self, connection: socket.socket) -> None:
+        """A client's first line says what it wants; afterwards only its end matters."""
+        try:
+            line = connection.recv(4096)
+            request = json.loads(line) if line and connection not in self.leases else {}
+        except (OSError, ValueError):
+            line, request = b"", {}
+        if not line or request.get("nonce") != self.state.nonce:
+            if connection in self.leases and line == b"leave\n":
+                return self._leave(connection)
+            return self._drop(connection)
+        if request.get("op") == "stop":
+            self.leaving.append(connection)  # closed when everything is gone: the client waits for that
+            self.selector.unregister(connection)
+            self.stopping = True
+            return None
+        self.leases.add(connection)
+        self.grace_s = max(self.grace_s, float(request.get("grace_s", 0)))
+        connection.sendall(b"leased\n")
+        return None
+
+    def _leave(self, connection: socket.socket) -> None:
+        """Give a lease up in order. If it was the last one, the client hears when everything is gone."""
+        self.selector.unregister(connection)
+        self.leases.discard(connection)
+        stays = self.leases or self.state.keep or self.grace_s > 0
+        if stays:
+            connection.close()
+        else:
+            self.leaving.append(connection)
+
+    def _drop(self, lease: Any) -> None:
+        self.selector.unregister(lease)
+        self.leases.discard(lease)
+        lease.close()
+
+    # -- the log -----------------------------------------------------------------------------------------------
+
+    def _on_output(self, pipe: BinaryIO) -> None:
+        chunk = os.read(pipe.fileno(), 65536)
+        if not chunk:
+            self.selector.unregister(pipe)
+            pipe.close()
+            return
+        path = self.state.log_path
+        if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
+            tail = path.read_bytes()[-LOG_LIMIT_BYTES // 2 :]
+            path.write_bytes(b"[earlier lines dropped]\n" + tail)
+        with path.open("ab") as log:
+            log.write(chunk)
+
+    # -- ending ------------------------------------------------------------------------------------------------
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.stopping = True
+
+    def _fail(self, kind: str, text: str, status: str = states.FAILED) -> None:
+        """Record what went wrong and end the tree; the state stays until those who hold a lease have seen it."""
+        self._end_tree()
+        self._dispatch(0)  # the last words of the server
+        self._save(status=status, failure={"kind": kind, "text": text, "exit_code": self.exit_code})
+
+    def _end(self) -> None:
+        if self.state.status not in (states.FAILED, states.DIED):
+            self._save(status=states.STOPPING)
+        self._end_tree()
+        self.state.remove()
+        for connection in self.leaving:
+            connection.close()
+
+    def _end_tree(self) -> None:
+        """SIGTERM, then SIGKILL until nobody is left. As a subreaper this process is the parent of every orphan."""
+        _signal_all(self._tree(), signal.SIGTERM)
+        deadline = time.monotonic() + TERMINATE_S
+        while self._tree() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        while remaining := self._tree():
+            _signal_all(remaining, signal.SIGKILL)
+            time.sleep(0.01)
+
+    def _tree(self) -> list[psutil.Process]:
+        self._reap()
+        alive = [p for p in psutil.Process().children(recursive=True) if _is_running(p)]
+        if sys.platform == "linux":
+            return alive
+        return list({p.pid: p for p in alive + states.marked_processes(self.state.id)}.values())
+
+    def _save(self, **changes: Any) -> None:
+        self.state = self.state.update(**changes)
+        self.state.save()
+
+
+def _become_subreaper() -> None:
+    """Adopt orphans of the tree, so that a double fork cannot get away (Linux)."""
+    if sys.platform == "linux":
+        _LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _die_with_parent() -> None:
+    """In the server, before exec: die with the watchdog, even when that is killed with -9 (Linux)."""
+    if sys.platform == "linux":
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _signal_all(processes: list[psutil.Process], number: int) -> None:
+    for process in processes:
+        with suppress(psutil.Error):
+            process.send_signal(number)
+
+
+def _is_running(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    with suppress(psutil.Error):
+        return any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in process.net_connections("tcp"))
+    return False
+
+
+def _listens_somewhere(port: int) -> bool:
+    """Whether anybody answers on this port of the loopback interface."""
+    with socket.socket() as probe:
+        probe.settimeout(0.3)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def main() -> None:
+    """Read the orders and carry them out."""
+    line = b""
+    while not line.endswith(b"\n"):
+        chunk = os.read(sys.stdin.fileno(), 65536)
+        if not chunk:
+            return
+        line += chunk
+    Watchdog(Orders(**json.loads(line))).run()
+
+
+if __name__ == "__main__":
+    main()

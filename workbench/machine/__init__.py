@@ -1,0 +1,39 @@
+"""What this computer is, how fast it is, and what its processes use.
+
+`probe()` looks, `calibrate(machine)` measures; the records in `description` also describe machines that are not here.
+Importing this room loads no numerical library: the calibration runs in processes of its own.
+"""
+
+from workbench.machine.calibrate import calibrate
+from workbench.machine.description import Accelerator, Calibration, Cpu, Disk, Machine, Memory
+from workbench.machine.probe import probe, raw
+from workbench.machine.processes import (
+    MemoryReading,
+    PeakSampler,
+    busy_cores,
+    cpu_seconds,
+    descendants,
+    listening_pids,
+    listens,
+    memory_bytes,
+)
+
+__all__ = [
+    "Accelerator",
+    "Calibration",
+    "Cpu",
+    "Disk",
+    "Machine",
+    "Memory",
+    "MemoryReading",
+    "PeakSampler",
+    "busy_cores",
+    "calibrate",
+    "cpu_seconds",
+    "descendants",
+    "listening_pids",
+    "listens",
+    "memory_bytes",
+    "probe",
+    "raw",
+]

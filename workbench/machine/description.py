@@ -1,0 +1,192 @@
+"""What a computer is, as far as running models goes: processor, memory, disk, accelerators, software, measured speed.
+
+Plain records. They are filled by `probe` and `calibrate`, or by hand to describe a machine that is not here.
+Nothing in this module looks at the computer it runs on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from workbench.evidence import Measured
+from workbench.units import GIB
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """The processor.
+
+    architecture: 'x86-64', 'arm64' or the system's own word; physical_cores do not count hyper-threads;
+    usable_cores: what this process may use, the least of logical cores, CPU affinity and cgroup quota;
+    instruction_sets: those that matter for inference, as people name them ('AVX2', 'AMX INT8', 'NEON').
+    """
+
+    name: str
+    vendor: str
+    architecture: str
+    physical_cores: int
+    logical_cores: int
+    usable_cores: float
+    instruction_sets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Main memory. `limit_bytes` is the cgroup limit when it is below the total; `available_bytes` respects it."""
+
+    total_bytes: int
+    available_bytes: int
+    limit_bytes: int | None = None
+    swap_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The disk below the cache folder."""
+
+    path: str
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """One device beside the CPU. Memory or driver that cannot be read is None, and `note` says why."""
+
+    vendor: str
+    name: str
+    index: int
+    memory_total_bytes: int | None = None
+    memory_free_bytes: int | None = None
+    driver: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The measured speed of CPU and memory: bandwidths in B/s, float32 matrix throughputs in FLOP/s.
+
+    threads: how many the all-cores numbers used; busy_cores: cores' worth of CPU that other processes used
+    meanwhile; versions: of the method and of the libraries it ran on.
+    """
+
+    read_bandwidth: Measured
+    read_bandwidth_one_core: Measured
+    matrix_throughput: Measured
+    matrix_throughput_one_core: Measured
+    date: str
+    threads: int
+    busy_cores: float
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, with units in the key names; `from_dict` reads it back."""
+        measured = {key: _measured_to_dict(getattr(self, name)) for name, key in _CALIBRATION_KEYS.items()}
+        rest = {name: getattr(self, name) for name in ("date", "threads", "busy_cores")}
+        return {**measured, **rest, "versions": dict(self.versions), "notes": list(self.notes)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
+        """Read what `to_dict` wrote; raises KeyError, TypeError or ValueError if it is something else."""
+        measured = {name: _measured_from_dict(data[key], name) for name, key in _CALIBRATION_KEYS.items()}
+        return cls(
+            **measured,
+            date=str(data["date"]),
+            threads=int(data["threads"]),
+            busy_cores=float(data["busy_cores"]),
+            versions=dict(data["versions"]),
+            notes=tuple(data["notes"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A computer: this one (`probe`) or one that is described.
+
+    system: 'Debian GNU/Linux 12, Linux 6.1'; packages: installed versions of what runs models;
+    calibration: None until measured; notes: what could not be read, in sentences.
+    """
+
+    cpu: Cpu
+    memory: Memory
+    disk: Disk
+    accelerators: tuple[Accelerator, ...] = ()
+    system: str = ""
+    python: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    notes: tuple[str, ...] = ()
+
+    def fingerprint(self) -> str:
+        """12 hexadecimal digits that stay the same while the hardware does, whatever else runs on it.
+
+        Made of processor, cores, instruction sets, memory to the GiB and accelerators;
+        not of free memory, quotas, software or measurements.
+        """
+        cpu = self.cpu
+        cards = [[card.vendor, card.name, _rounded_gib(card.memory_total_bytes)] for card in self.accelerators]
+        identity = [cpu.name, cpu.architecture, cpu.physical_cores, cpu.logical_cores, sorted(cpu.instruction_sets)]
+        text = json.dumps([*identity, _rounded_gib(self.memory.total_bytes), cards])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def hardware_class(self) -> str:
+        """The class under which prediction errors are collected: 'cuda', 'metal', 'cpu-x86-64', 'cpu-arm64'…
+
+        A card that no engine here drives yet does not change the class.
+        """
+        vendors = {card.vendor for card in self.accelerators}
+        for vendor, name in (("NVIDIA", "cuda"), ("Apple", "metal")):
+            if vendor in vendors:
+                return name
+        return f"cpu-{self.cpu.architecture}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, with units in the key names."""
+        return {
+            "fingerprint": self.fingerprint(),
+            "hardware_class": self.hardware_class,
+            "cpu": {**asdict(self.cpu), "instruction_sets": list(self.cpu.instruction_sets)},
+            "memory": asdict(self.memory),
+            "disk": asdict(self.disk),
+            "accelerators": [asdict(card) for card in self.accelerators],
+            "system": self.system,
+            "python": self.python,
+            "packages": dict(self.packages),
+            "calibration": self.calibration.to_dict() if self.calibration else None,
+            "notes": list(self.notes),
+        }
+
+
+_UNITS = {
+    "read_bandwidth": "B/s",
+    "read_bandwidth_one_core": "B/s",
+    "matrix_throughput": "FLOP/s",
+    "matrix_throughput_one_core": "FLOP/s",
+}
+_CALIBRATION_KEYS = {name: f"{name}_{'bytes' if unit == 'B/s' else 'flop'}_per_s" for name, unit in _UNITS.items()}
+
+
+def _measured_to_dict(measured: Measured) -> dict[str, Any]:
+    return {
+        "value": measured.value,
+        "low": measured.low,
+        "high": measured.high,
+        "samples": list(measured.samples),
+        "method": measured.method,
+        "date": measured.date,
+    }
+
+
+def _measured_from_dict(data: Mapping[str, Any], name: str) -> Measured:
+    samples = tuple(float(sample) for sample in data["samples"])
+    return Measured(samples, _UNITS[name], str(data["method"]), str(data["date"]))
+
+
+def _rounded_gib(count: int | None) -> int | None:
+    return None if count is None else round(count / GIB)

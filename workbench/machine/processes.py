@@ -1,0 +1,213 @@
+"""Memory, CPU and sockets of process trees, read from outside while they run.
+
+A process may vanish at any moment: it then counts for nothing, and nothing here raises because of it.
+Device memory is not counted here.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from workbench.machine import parse
+
+_LOOPBACK = {"127.0.0.1", "::ffff:127.0.0.1"}
+_ANY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 (addresses that are recognised, not bound)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryReading:
+    """Memory of some processes together, in bytes, and how it was read: 'PSS', 'USS' or 'RSS', mixed when it must be.
+
+    PSS shares a page among its users and so can be summed; RSS counts it for each of them.
+    """
+
+    bytes: int
+    method: str
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """The process and everything below it; empty if it is gone."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+    except psutil.AccessDenied:
+        return [root]
+
+
+def memory_bytes(pids: Iterable[int]) -> MemoryReading:
+    """Sum the memory of these processes: PSS on Linux, USS elsewhere, RSS where that is refused."""
+    readings = [reading for pid in pids if (reading := _memory_of(pid))]
+    methods = sorted({reading.method for reading in readings}) or [_preferred_method()]
+    return MemoryReading(sum(reading.bytes for reading in readings), " + ".join(methods))
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """CPU time (user and system, s) that these processes have used so far; one that is gone counts 0."""
+    total = 0.0
+    for pid in pids:
+        with suppress(psutil.Error):
+            times = psutil.Process(pid).cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def busy_cores(interval_s: float = 0.3, *, without: Iterable[int] = ()) -> float:
+    """How many cores' worth of CPU other processes use, watched for `interval_s`.
+
+    Ourselves and the processes in `without` are left out. In a container this counts the whole host.
+    """
+    meter = BusyMeter(without)
+    time.sleep(interval_s)
+    return meter.cores()
+
+
+class BusyMeter:
+    """Cores' worth of CPU used by other processes since the meter was made.
+
+    Left out are ourselves, children of ours that have ended meanwhile, and the processes in `without`.
+    """
+
+    def __init__(self, without: Iterable[int] = ()) -> None:
+        self._without = tuple(without)
+        self._start = time.monotonic(), _system_busy_s(), self._own_s()
+
+    def cores(self) -> float:
+        """The mean since the start; never negative, though the clocks of the system are coarse."""
+        moment, system_s, own_s = self._start
+        elapsed_s = max(time.monotonic() - moment, 1e-3)
+        others_s = (_system_busy_s() - system_s) - (self._own_s() - own_s)
+        return max(0.0, others_s / elapsed_s)
+
+    def _own_s(self) -> float:
+        times = psutil.Process().cpu_times()
+        ours = times.user + times.system + times.children_user + times.children_system
+        return ours + cpu_seconds(self._without)
+
+
+def listening_pids(port: int) -> set[int]:
+    """Processes whose socket gets what is sent to 127.0.0.1:`port`; only those that we may look at.
+
+    A socket on 127.0.0.1 itself goes before one on all addresses, as it does in the system.
+    """
+    listeners = _listeners(port)
+    exact = [pid for address, pid in listeners if address in _LOOPBACK]
+    chosen = exact or [pid for address, pid in listeners if address in _ANY_ADDRESS]
+    return {pid for pid in chosen if pid is not None}
+
+
+def listens(pids: Iterable[int], port: int) -> bool:
+    """Whether one of these processes owns the listening socket on 127.0.0.1:`port`."""
+    return not listening_pids(port).isdisjoint(pids)
+
+
+class PeakSampler:
+    """Sample the memory of a process tree in the background and keep its peak.
+
+        with PeakSampler(pid) as sampler:
+            ...
+        sampler.peak_bytes, sampler.samples, sampler.method
+
+    A sample is taken on entry, every `interval_s` (20 ms), and on exit. Reading the memory of a large process takes
+    milliseconds and holds its page tables, so the sampler rests four times as long as a sample took: at most a
+    fifth of one core goes into watching. New processes of the tree are seen at every fifth sample.
+    """
+
+    _TREE_EVERY = 5
+
+    def __init__(self, pid: int, interval_s: float = 0.02) -> None:
+        self.pid, self.interval_s = pid, interval_s
+        self.peak_bytes, self.samples, self.method = 0, 0, ""
+        self._pids: list[int] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"memory of {pid}", daemon=True)
+
+    def __enter__(self) -> PeakSampler:
+        self._sample(look_for_children=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._sample(look_for_children=True)
+
+    def _run(self) -> None:
+        spent_s = 0.0
+        while not self._stop.wait(max(self.interval_s - spent_s, 4 * spent_s)):
+            begin = time.perf_counter()
+            self._sample(look_for_children=self.samples % self._TREE_EVERY == 0)
+            spent_s = time.perf_counter() - begin
+
+    def _sample(self, *, look_for_children: bool) -> None:
+        if look_for_children:
+            self._pids = [process.pid for process in descendants(self.pid)]
+        reading = memory_bytes(self._pids)
+        if reading.bytes >= self.peak_bytes:
+            self.peak_bytes, self.method = reading.bytes, reading.method
+        self.samples += 1
+
+
+def _preferred_method() -> str:
+    return "PSS" if sys.platform == "linux" else "USS"
+
+
+def _memory_of(pid: int) -> MemoryReading | None:
+    """PSS, else USS, else RSS of one process; None if it is gone or nothing about it may be read."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            pss = parse.pss_bytes(Path(f"/proc/{pid}/smaps_rollup").read_text())
+            if pss is not None:
+                return MemoryReading(pss, "PSS")
+    else:
+        with suppress(psutil.Error):
+            return MemoryReading(psutil.Process(pid).memory_full_info().uss, "USS")
+    with suppress(psutil.Error):
+        return MemoryReading(psutil.Process(pid).memory_info().rss, "RSS")
+    return None
+
+
+def _system_busy_s() -> float:
+    """CPU time (s) used on all cores since boot, without idling, waiting for disks, and time other guests took."""
+    times = psutil.cpu_times()
+    return float(sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq")))
+
+
+def _listeners(port: int) -> list[tuple[str, int | None]]:
+    """Address and owner of each socket that listens on the port; without the right to see all, of our own ones."""
+    try:
+        return [(socket.laddr.ip, socket.pid) for socket in _all_connections() if _waits_at(socket, port)]
+    except psutil.AccessDenied:  # macOS, unless root
+        return [
+            (socket.laddr.ip, pid)
+            for pid in psutil.pids()
+            for socket in _connections_of(pid)
+            if _waits_at(socket, port)
+        ]
+
+
+def _all_connections() -> list[Any]:
+    return list(psutil.net_connections("tcp"))
+
+
+def _waits_at(socket: Any, port: int) -> bool:
+    return bool(socket.status == psutil.CONN_LISTEN and socket.laddr.port == port)
+
+
+def _connections_of(pid: int) -> list[Any]:
+    with suppress(psutil.Error):
+        return list(psutil.Process(pid).net_connections("tcp"))
+    return []

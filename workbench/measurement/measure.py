@@ -1,0 +1,133 @@
+"""Measure a text deployment: a warm-up, `repeats` equal requests, then the longest prompt for peak memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from workbench import engines
+from workbench.deployment import Deployment, failures
+from workbench.errors import UsageError
+from workbench.evidence import Measured
+from workbench.evidence.ledger import Ledger
+from workbench.machine import PeakSampler, cpu_seconds, probe
+from workbench.measurement.requests import Sample, run_request, template_overhead
+from workbench.planning.workload import PEAK_ANSWER_TOKENS, Workload
+from workbench.units import now
+
+Progress = Callable[[float | None, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was measured on one deployment. Keys of `values` are those of `Plan.predictions`, and more.
+
+    memory_peak (B), prefill, decode (tok/s), ttft, tpot (s), cpu (cores).
+    """
+
+    prediction: str
+    model: str
+    engine: str
+    workload: Workload
+    values: Mapping[str, Measured]
+    samples: tuple[Sample, ...]
+    environment: Mapping[str, Any]
+    created: str
+    number: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Stable keys for --json and the report."""
+        return {
+            "prediction": self.prediction,
+            "number": self.number,
+            "model": self.model,
+            "engine": self.engine,
+            "created": self.created,
+            "workload": asdict(self.workload),
+            "values": {
+                name: {"value": m.value, "unit": m.unit, "samples": list(m.samples), "method": m.method, "date": m.date}
+                for name, m in self.values.items()
+            },
+            "requests": [asdict(sample) for sample in self.samples],
+            "environment": dict(self.environment),
+        }
+
+
+def measure(
+    deployment: Deployment,
+    *,
+    repeats: int = 5,
+    ledger: Ledger | None = None,
+    progress: Progress | None = None,
+) -> Measurement:
+    """Measure a deployment with the workload of its plan and store the result in the ledger beside the prediction.
+
+    Raises UsageError for fewer than one repeat, ServerDied when the server goes away meanwhile.
+    """
+    if repeats < 1:
+        raise UsageError(f"{repeats} repeats were asked for.", fix="Ask for at least 1; 5 show how much they vary.")
+    report = progress or (lambda fraction, text: None)
+    plan = deployment.plan_dict
+    workload, context = Workload(**plan["workload"]), int(plan["settings"]["context"])
+    options = engines.get(plan["engine"]).benchmark_options
+    with failures.explained(deployment.state):
+        samples, cpu_cores = _latency(deployment, workload, repeats, options, report)
+        report(0.8, f"longest prompt: {context - PEAK_ANSWER_TOKENS} tokens")
+        peak = _peak_memory(deployment, context, options)
+    report(1.0, "measured")
+    values = _values(samples, cpu_cores, peak)
+    environment, created = _environment(plan), now()
+    number = (ledger or Ledger()).measure(plan["id"], created, environment, values)
+    return Measurement(
+        plan["id"], plan["model"], plan["engine"], workload, values, tuple(samples), environment, created, number
+    )
+
+
+def _latency(
+    deployment: Deployment, workload: Workload, repeats: int, options: Mapping[str, object], report: Progress
+) -> tuple[list[Sample], float]:
+    """The samples after one warm-up, and the cores that the server kept busy meanwhile."""
+    report(0.0, "warm-up")
+    letters = workload.prompt_tokens - template_overhead(deployment, options)
+    run_request(deployment, letters, workload.answer_tokens, seed=1, options=options)
+    samples: list[Sample] = []
+    pids = deployment.pids()
+    begin, cpu_begin = time.perf_counter(), cpu_seconds(pids)
+    for index in range(repeats):
+        report(0.1 + 0.7 * index / repeats, f"request {index + 1} of {repeats}")
+        samples.append(
+            run_request(deployment, letters, workload.answer_tokens, seed=index + 2, options=options)
+        )
+    return samples, (cpu_seconds(pids) - cpu_begin) / (time.perf_counter() - begin)
+
+
+def _peak_memory(deployment: Deployment, context: int, options: Mapping[str, object]) -> PeakSampler:
+    longest = context - PEAK_ANSWER_TOKENS - template_overhead(deployment, options)
+    with PeakSampler(deployment.state.server_pid) as sampler:
+        run_request(deployment, longest, PEAK_ANSWER_TOKENS, seed=1, options=options)
+    return sampler
+
+
+def _values(samples: list[Sample], cpu_cores: float, peak: PeakSampler) -> dict[str, Measured]:
+    def each(read: Callable[[Sample], float], unit: str, method: str) -> Measured:
+        return Measured(tuple(read(sample) for sample in samples), unit, method)
+
+    return {
+        "memory_peak": Measured(
+            (float(peak.peak_bytes),), "B",
+            f"peak {peak.method} of the server's process tree over the longest prompt and "
+            f"{PEAK_ANSWER_TOKENS} tokens, {peak.samples} readings",
+        ),
+        "prefill": each(lambda s: s.prefill_tok_per_s, "tok/s", "prompt tokens ÷ time to first token, at the client"),
+        "decode": each(lambda s: 1 / s.tpot_s, "tok/s", "output tokens after the first ÷ their time, at the client"),
+        "ttft": each(lambda s: s.ttft_s, "s", "request sent to first token received"),
+        "tpot": each(lambda s: s.tpot_s, "s", "mean time per output token after the first"),
+        "cpu": Measured((cpu_cores,), "cores", "CPU time of the server ÷ wall time of all measured requests"),
+    }  # fmt: skip
+
+
+def _environment(plan: Mapping[str, Any]) -> dict[str, Any]:
+    machine = probe()
+    return {**machine.to_dict(), "fingerprint": machine.fingerprint(), "engine_version": plan["engine_version"]}

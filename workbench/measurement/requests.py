@@ -1,0 +1,71 @@
+"""One measured request: a prompt of a known number of tokens, an answer of a fixed length, timed at the client.
+
+The prompt is a row of random single letters: each is one token in the tokenizers of today's language models, so that
+a prompt of any length can be made without the tokenizer. The server's own count is read back and corrects it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.deployment import Deployment
+from workbench.errors import ServerDied
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request as the client saw it: seconds to the first token and from the first to the last, and token counts."""
+
+    ttft_s: float
+    decode_s: float
+    prompt_tokens: int
+    answer_tokens: int
+
+    @property
+    def prefill_tok_per_s(self) -> float:
+        """Prompt tokens per second until the first token came."""
+        return self.prompt_tokens / self.ttft_s
+
+    @property
+    def tpot_s(self) -> float:
+        """Seconds per output token after the first."""
+        return self.decode_s / max(1, self.answer_tokens - 1)
+
+
+def run_request(
+    deployment: Deployment, prompt_tokens: int, answer_tokens: int, *, seed: int, options: Mapping[str, object]
+) -> Sample:
+    """Send one prompt of about `prompt_tokens` tokens and time the answer of `answer_tokens`.
+
+    options: what the engine needs so that the same prompt costs the same twice and the answer has full length.
+    """
+    chooser = random.Random(seed)  # noqa: S311 - a prompt, not a secret
+    prompt = " ".join(chooser.choices(LETTERS, k=max(1, prompt_tokens)))
+    create: Any = deployment.client.chat.completions.create
+    begin = time.perf_counter()
+    first = last = usage = None
+    stream = create(
+        model=deployment.endpoint.served_model, messages=[{"role": "user", "content": prompt}], stream=True,
+        max_tokens=answer_tokens, temperature=0, stream_options={"include_usage": True}, extra_body=dict(options),
+    )  # fmt: skip
+    with stream:
+        for chunk in stream:
+            if chunk.choices and chunk.choices[0].delta.content:
+                last = time.perf_counter()
+                first = first or last
+            usage = chunk.usage or usage
+    if first is None or last is None or usage is None:
+        raise ServerDied("The server ended its answer without a token or without its count.", fix="See the logs.")
+    return Sample(first - begin, last - first, usage.prompt_tokens, usage.completion_tokens)
+
+
+def template_overhead(deployment: Deployment, options: Mapping[str, object]) -> int:
+    """Tokens that the chat template adds around a prompt, by the server's own count."""
+    letters = 16
+    return run_request(deployment, letters, 2, seed=0, options=options).prompt_tokens - letters

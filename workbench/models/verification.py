@@ -1,0 +1,87 @@
+"""Proves that a file is the one that was recorded: by its size and SHA-256, computed once per state of the file.
+
+The result is remembered in a stamp (size, time of modification, inode), so that a file of many gigabytes is not hashed
+at every start. A stamp guards against accidents (cut downloads, bad disks that return errors, overwritten files), not
+against somebody who can write into the cache and forge times.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from workbench import folders
+
+Progress = Callable[[int, int, str], None]  # bytes done, bytes in total, what is going on
+
+_CHUNK_BYTES = 2**20
+
+
+def is_intact(path: Path, sha256: str, size_bytes: int | None = None, *, progress: Progress | None = None) -> bool:
+    """True if `path` is a file with this SHA-256 (and size, where known)."""
+    if not path.is_file() or (size_bytes is not None and path.stat().st_size != size_bytes):
+        return False
+    stamp = _stamp_of(path)
+    state = _state(path.stat(), sha256)
+    if _read_stamp(stamp) == state:
+        return True
+    if sha256_of(path, progress=progress) != sha256:
+        return False
+    # Only what was hashed is stamped: a file replaced meanwhile has another state and is hashed at its next use.
+    _write_stamp(stamp, state)
+    return True
+
+
+def sha256_of(path: Path, *, progress: Progress | None = None) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    total, digest, done = path.stat().st_size, hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            done += len(chunk)
+            if progress:
+                progress(done, total, f"Checking {path.name}")
+    return digest.hexdigest()
+
+
+def copy_hashed(source: BinaryIO, target: BinaryIO, limit_bytes: int, report: Callable[[int], None]) -> str:
+    """Copy at most `limit_bytes` (and one more, to be noticed) and return the SHA-256 of what was copied."""
+    digest, done = hashlib.sha256(), 0
+    while done <= limit_bytes and (chunk := source.read(min(_CHUNK_BYTES, limit_bytes + 1 - done))):
+        target.write(chunk)
+        digest.update(chunk)
+        done += len(chunk)
+        report(done)
+    return digest.hexdigest()
+
+
+def _state(status: os.stat_result, sha256: str) -> dict[str, int | str]:
+    return {"sha256": sha256, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "inode": status.st_ino}
+
+
+def _stamp_of(path: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
+    return folders.cache() / "verified" / f"{name}.json"
+
+
+def _read_stamp(stamp: Path) -> object:
+    try:
+        return json.loads(stamp.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _write_stamp(stamp: Path, state: dict[str, int | str]) -> None:
+    """Remember the state; a full disk only means hashing again next time."""
+    try:
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=stamp.parent, delete=False) as file:
+            json.dump(state, file)
+        Path(file.name).replace(stamp)
+    except OSError:
+        return

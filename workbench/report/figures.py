@@ -1,0 +1,115 @@
+"""The figures: the same ones in the notebook, on the dashboard and in the report. They draw; they compute nothing.
+
+Backgrounds are transparent and text is mid-grey, so that a figure reads on light and on dark pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from workbench.costs import Comparison
+from workbench.evidence import Breakdown, Estimate, Measured
+from workbench.units import format_bytes, format_usd, format_value
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+#: Okabe and Ito's colours: told apart by people with any colour vision.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+PREDICTED, MEASURED, TEXT, GRID = "#56B4E9", "#D55E00", "#808080", "rgba(128,128,128,0.25)"
+
+TITLES = {
+    "memory_peak": "peak memory",
+    "prefill": "prefill",
+    "decode": "decode",
+    "ttft": "time to first token",
+}
+
+
+def predicted_beside_measured(predictions: Mapping[str, Estimate], values: Mapping[str, Measured]) -> go.Figure:
+    """Each quantity as a share of its prediction: the interval as a bar, the prediction as a line, what was measured
+    as a point."""
+    import plotly.graph_objects as go
+
+    names = [name for name in TITLES if predictions[name].value is not None and name in values][::-1]
+    labels = [TITLES[name] for name in names]
+    estimates = [_bounds(predictions[name]) for name in names]
+    figure = go.Figure()
+    figure.add_bar(
+        orientation="h", y=labels, name="predicted interval (90 %)", marker_color=PREDICTED, opacity=0.45, width=0.45,
+        base=[100 * low / value for value, low, _ in estimates],
+        x=[100 * (high - low) / value for value, low, high in estimates],
+        customdata=[str(predictions[name]) for name in names], hovertemplate="%{y}: %{customdata}<extra></extra>",
+    )  # fmt: skip
+    figure.add_scatter(
+        mode="markers+text", y=labels, name="measured", marker={"color": MEASURED, "size": 13},
+        x=[100 * values[n].value / e[0] for n, e in zip(names, estimates, strict=True)],
+        text=[format_value(values[n].value, values[n].unit) for n in names], textposition="top center",
+        customdata=[str(values[n]) for n in names], hovertemplate="%{y}: %{customdata}<extra></extra>",
+    )  # fmt: skip
+    figure.add_vline(x=100, line={"color": PREDICTED, "width": 2})
+    figure.update_xaxes(title="share of the prediction, %", rangemode="tozero")
+    figure.update_yaxes(range=[-0.6, len(names) - 0.3])
+    return _styled(figure, height=90 + 70 * len(names))
+
+
+def memory_breakdown(breakdown: Breakdown, measured: Measured | None = None) -> go.Figure:
+    """The predicted parts of the peak memory, stacked, and the measured peak below."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for colour, (name, part) in zip(PALETTE, breakdown.parts.items(), strict=False):
+        if part.value is not None:
+            figure.add_bar(
+                orientation="h", y=["predicted"], x=[part.value / 2**20], name=name, marker_color=colour,
+                text=[format_bytes(part.value)], textposition="inside", insidetextanchor="middle",
+                hovertemplate=f"{name}: {part}<extra></extra>",
+            )  # fmt: skip
+    if measured:
+        figure.add_bar(
+            orientation="h", y=["measured"], x=[measured.value / 2**20], name="measured peak", marker_color=TEXT,
+            text=[format_bytes(measured.value)], textposition="inside", hovertemplate=f"{measured}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(title="memory, MiB")
+    figure.update_yaxes(autorange="reversed")
+    return _styled(figure, height=240 if measured else 190)
+
+
+def cost_of_tokens(comparison: Comparison) -> go.Figure:
+    """USD for a million output tokens: electricity here with its interval, and the APIs' list prices (log scale)."""
+    import plotly.graph_objects as go
+
+    here = comparison.output
+    names = ["here, electricity only", *(api.title for api in comparison.apis)]
+    prices = [here.usd_per_mtok, *(api.output_usd_per_mtok for api in comparison.apis)]
+    error = {
+        "type": "data", "symmetric": False, "color": TEXT,
+        "array": [float(here.high - here.usd_per_mtok)] + [0] * len(comparison.apis),
+        "arrayminus": [float(here.usd_per_mtok - here.low)] + [0] * len(comparison.apis),
+    }  # fmt: skip
+    figure = go.Figure()
+    figure.add_bar(
+        orientation="h", y=names, x=[float(price) for price in prices], error_x=error, showlegend=False,
+        marker_color=[MEASURED] + [PREDICTED] * len(comparison.apis),
+        text=[format_usd(price) for price in prices], textposition="inside", insidetextanchor="start",
+    )  # fmt: skip
+    figure.update_xaxes(type="log", title="USD per million output tokens")
+    figure.update_yaxes(autorange="reversed")
+    return _styled(figure, height=90 + 42 * len(names))
+
+
+def _bounds(estimate: Estimate) -> tuple[float, float, float]:
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        raise ValueError(f"unknown: {estimate.reason}")
+    return estimate.value, estimate.low, estimate.high
+
+
+def _styled(figure: Any, height: int) -> Any:
+    return figure.update_layout(
+        template="none", height=height, margin={"l": 150, "r": 24, "t": 24, "b": 48},
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": TEXT, "size": 13},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        xaxis={"gridcolor": GRID, "zerolinecolor": GRID}, yaxis={"gridcolor": "rgba(0,0,0,0)", "automargin": True},
+    )  # fmt: skip

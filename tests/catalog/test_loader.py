@@ -113,7 +113,9 @@ def test_refuses_unusable_assets(tmp_path: Path, file: str, source: str, complai
 
 
 def test_every_model_has_its_file_and_a_name_of_its_own() -> None:
-    names = [name.lower() for entry in catalog.models().values() for name in {entry.name, *map(str.lower, entry.aliases)}]
+    names = [
+        name.lower() for entry in catalog.models().values() for name in {entry.name, *map(str.lower, entry.aliases)}
+    ]
     assert len(names) == len(set(names))
     for entry in catalog.models().values():
         assert catalog.asset(entry.asset).file.endswith(".gguf")

@@ -149,7 +149,7 @@ def test_nvidia_mig_does_not_offer_the_whole_card(captured):
         ("mismatch", "restart the computer"),
         ("no-driver", "driver is not running"),
         ("no-devices", "finds no card"),
-        ("old-driver", "nvidia-smi said"),
+        ("old-driver", "tools said: Field"),
     ],
 )
 def test_nvidia_trouble_becomes_a_sentence(name, sentence, captured):

@@ -146,8 +146,9 @@ def index(tmp_path: Path, write_gguf: Writer, monkeypatch: pytest.MonkeyPatch) -
     serving.asset = Asset(
         name="tiny-model",
         file="tiny.gguf",
-        sources=(IndexSource("tiny-model", "1.0", WHEEL, len(serving.wheel), _sha256(serving.wheel),
-                             "tiny_model/tiny.gguf"),),  # fmt: skip
+        sources=(
+            IndexSource("tiny-model", "1.0", WHEEL, len(serving.wheel), _sha256(serving.wheel), "tiny_model/tiny.gguf"),
+        ),  # fmt: skip
         source="made for this test",
         checked=date(2026, 1, 1),
         bytes=len(content),
@@ -187,7 +188,9 @@ def _handler(index: Index) -> type[http.server.BaseHTTPRequestHandler]:
             index.requests.append((self.path, asked))
             if self.path == "/simple/tiny-model/":
                 fragment = "" if index.hide_hash else f"#sha256={_sha256(index.wheel)}"
-                self._send(200, f'<a href="/files/{WHEEL}{fragment}">{WHEEL}</a>'.encode(), {"Content-Type": "text/html"})
+                self._send(
+                    200, f'<a href="/files/{WHEEL}{fragment}">{WHEEL}</a>'.encode(), {"Content-Type": "text/html"}
+                )
             elif self.path == f"/files/{WHEEL}" and not index.error:
                 self._send_wheel(asked)
             else:

@@ -71,7 +71,6 @@ def _listen(page: Any, complaints: list[str], harmless: tuple[str, ...]) -> None
         if message.type == "error":
             complain(f"console: {message.text}")
 
-
     page.on("request", on_request)
     page.on("console", on_console)
     page.on("pageerror", lambda error: complain(f"page error: {error}"))

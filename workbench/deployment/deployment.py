@@ -25,6 +25,7 @@ from workbench.deployment import state as states
 from workbench.deployment.state import State
 from workbench.deployment.watchdog import Orders
 from workbench.engines import Endpoint, Engine
+from workbench.evidence.ledger import Ledger
 from workbench.machine import MemoryReading, descendants, memory_bytes
 from workbench.planning import Plan
 from workbench.units import now
@@ -100,7 +101,7 @@ class Deployment:
 
     def logs(self, lines: int = 50) -> str:
         """The last lines the server wrote."""
-        return failures.log_tail(self._state, lines)
+        return failures.log_tail(self._state.log_path, lines)
 
     def release(self) -> None:
         """Give up this user's lease; if it was the last one, return when everything is gone."""
@@ -180,6 +181,8 @@ def _start(
     plan: Plan, key: str, keep: bool, grace_s: float, port: int | None, timeout_s: float, progress: Progress | None
 ) -> Deployment:
     orders = _orders(plan, key, keep, grace_s, port or _free_port(), timeout_s)
+    machine = plan.machine
+    Ledger().predict(plan.to_dict(), plan.predictions, machine.hardware_class, machine.fingerprint())
     watchdog = subprocess.Popen(
         [sys.executable, "-m", "workbench.deployment.watchdog"],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,

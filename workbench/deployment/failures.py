@@ -24,7 +24,7 @@ class PortTaken(StartFailed):
 
 def from_state(state: State) -> StartFailed:
     """The error behind a deployment that did not come up."""
-    failure, tail = state.failure, log_tail(state, TAIL_LINES)
+    failure, tail = state.failure, log_tail(state.log_path, TAIL_LINES)
     if failure["kind"] == "port_taken":
         state.log_path.unlink(missing_ok=True)
         return PortTaken(failure["text"])
@@ -54,12 +54,11 @@ def explained(state: State) -> Iterator[None]:
         raise _server_error(state, error) from error
 
 
-def log_tail(state: State, lines: int) -> str:
-    """The last `lines` lines of a deployment's log; empty when there is none."""
-    path: Path = state.log_path
-    if not path.exists():
+def log_tail(log: Path, lines: int) -> str:
+    """The last `lines` lines of a log; empty when there is none."""
+    if not log.exists():
         return ""
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
 def _bad_request(error: object) -> UsageError:
@@ -77,7 +76,7 @@ def _server_error(state: State, error: Exception) -> WorkbenchError:
     current = _settled(state)
     if current is None or current.failure:
         exit_code = current.failure["exit_code"] if current else None
-        tail = log_tail(state, TAIL_LINES)
+        tail = log_tail(state.log_path, TAIL_LINES)
         return ServerDied(
             f"The server of {state.model} is gone{_how(exit_code)}{_last_words(tail)}",
             fix="Deploy again. What you had received stays valid.",

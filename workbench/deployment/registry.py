@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
+from workbench.deployment import failures
 from workbench.deployment import lease as leases
 from workbench.deployment import state as states
 from workbench.deployment.state import State
@@ -41,6 +43,12 @@ def stop(name: str) -> State:
     state = find(name)
     leases.stop(state)
     return state
+
+
+def logs(name: str, lines: int = 50) -> str:
+    """The last lines a deployment's server wrote, by id or model name; also of one that failed within a week."""
+    log = states.folder() / f"{Path(name).name}.log"
+    return failures.log_tail(log if log.exists() else find(name).log_path, lines)
 
 
 def sweep(state: State) -> None:

@@ -141,7 +141,7 @@ def _run(order: dict[str, Any], *, threads: int) -> dict[str, Any]:
 def _failure(reason: str, details: str) -> WorkbenchError:
     return WorkbenchError(
         f"The calibration of this computer did not finish ({reason}).",
-        fix="Check that numpy can be imported and that memory is free, then run `workbench machine --calibrate`.",
+        fix="Check that numpy can be imported and that memory is free, then calibrate again.",
         details=details,
     )
 

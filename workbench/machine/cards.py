@@ -106,4 +106,5 @@ def _nvidia_note(text: str) -> str:
     for sign, explanation in _NVIDIA_TROUBLE:
         if sign in text:
             return explanation
-    return f"nvidia-smi said: {text.splitlines()[0]}"
+    first = text.splitlines()[0].rstrip(".")
+    return f"{first}." if first.startswith("nvidia-smi ") else f"The NVIDIA tools said: {first}."

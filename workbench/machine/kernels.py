@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-_LONGEST_PRODUCT_S = 0.15  # three samples and the warm-up then stay below a second
+_LONGEST_PRODUCT_S = 0.05  # so that a few hundred milliseconds hold many samples
 
 
 def sample(work: Callable[[], float], seconds: float, least: int = 3, most: int = 15) -> list[float]:

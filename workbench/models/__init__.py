@@ -84,9 +84,9 @@ def _name_of(asset_name: str) -> str | None:
 
 
 def _looks_like_path(text: str) -> bool:
-    separators = {os.sep, "/", "\\"} if os.name == "nt" else {"/"}
-    return (
-        text.endswith((".gguf", ".safetensors", ".pt", ".bin")) or bool(separators & set(text)) or _is_here(text)
+    separators = {"/", "\\"} if os.name == "nt" else {"/"}
+    endings = (".gguf", ".safetensors", ".pt", ".bin")
+    return text.endswith(endings) or bool(separators & set(text)) or _is_here(text)
 
 
 def _is_here(text: str) -> bool:
@@ -94,7 +94,6 @@ def _is_here(text: str) -> bool:
         return bool(text) and Path(text).exists()
     except (OSError, ValueError):  # too long, or not a path at all
         return False
-    )
 
 
 def _files_inside(folder: Path) -> str:

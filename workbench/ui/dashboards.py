@@ -249,7 +249,9 @@ def _await_ready(dashboards: Dashboards) -> None:
         time.sleep(0.1)
     log = (folders.state() / "dashboards.log").read_text(encoding="utf-8", errors="replace")
     raise StartFailed(
-        "The dashboards did not start.", fix=f"Their log is in {folders.state()}.", details="\n".join(log.splitlines()[-20:])
+        "The dashboards did not start.",
+        fix=f"Their log is in {folders.state()}.",
+        details="\n".join(log.splitlines()[-20:]),
     )
 
 

@@ -93,7 +93,7 @@ class Context:
         for action in actions:
             try:
                 action()
-            except Exception:
+            except Exception:  # noqa: BLE001  the other actions must still run
                 _log.exception("an action for the end of a job failed")
 
 
@@ -138,7 +138,7 @@ class _Coalescer:
         self._sent_s[event.kind] = time.monotonic()
         try:
             self._listener(event)
-        except Exception:  # a view that cannot draw must not end the work
+        except Exception:  # noqa: BLE001  a view that cannot draw must not end the work
             _log.exception("a listener failed on %s", event.kind)
 
 

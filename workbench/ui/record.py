@@ -43,7 +43,7 @@ def _of(output: Mapping[str, Any]) -> dict[str, Any]:
     return dict(json.loads(value) if isinstance(value, str) else value)
 
 
-def plain(value: Any) -> Any:  # noqa: PLR0911  one line a kind is the clearest form
+def plain(value: Any) -> Any:
     """A value as JSON knows it; raises UsageError for a kind that has no JSON form."""
     if value is None or isinstance(value, bool | int | float | str):
         return value

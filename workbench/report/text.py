@@ -1,0 +1,76 @@
+"""The same facts as plain text, for a terminal."""
+
+from __future__ import annotations
+
+from workbench.machine import Machine
+from workbench.measurement import Measurement
+from workbench.planning import Plan
+from workbench.report.html import rows
+from workbench.report.tour import Tour
+from workbench.units import format_bytes, format_usd
+
+
+def machine(found: Machine) -> str:
+    """What this computer is."""
+    cpu, memory = found.cpu, found.memory
+    lines = [
+        f"CPU      {cpu.name}: {cpu.physical_cores} cores, {cpu.usable_cores:g} usable ({cpu.architecture})",
+        f"         {', '.join(cpu.instruction_sets) or 'no instruction sets known'}",
+        f"Memory   {format_bytes(memory.total_bytes)}, {format_bytes(memory.available_bytes)} available",
+        f"Disk     {format_bytes(found.disk.free_bytes)} free",
+        f"System   {found.system}, Python {found.python}",
+    ]
+    for card in found.accelerators:
+        size = format_bytes(card.memory_total_bytes) if card.memory_total_bytes else "memory unknown"
+        lines.append(f"GPU      {card.vendor} {card.name}, {size}, driver {card.driver or 'unknown'} {card.note}".rstrip())
+    if not found.accelerators:
+        lines.append("GPU      none found")
+    if calibration := found.calibration:
+        lines.append(f"Measured {calibration.read_bandwidth.value / 1e9:.3g} GB/s of memory bandwidth, "
+                     f"{calibration.matrix_throughput_one_core.value / 1e9:.3g} GFLOP/s a core, {calibration.date}")  # fmt: skip
+    else:
+        lines.append("Measured not yet: workbench machine --calibrate")
+    return "\n".join([*lines, *(f"Note     {note}" for note in found.notes)])
+
+
+def plan(made: Plan) -> str:
+    """The plan: what runs, on what, and what is predicted."""
+    s, m = made.settings, made.model
+    lines = [
+        machine(made.machine), "",
+        f"Model    {m.name}: {m.parameters / 1e6:,.0f} M parameters, {m.quantization}, {format_bytes(m.file_bytes)}",
+        f"Engine   {made.engine.title} ({made.engine_version}), context {s.context} tokens", "",
+        "Predicted (90 % interval)",
+        f"  memory              {made.memory[0].total}",
+        *(f"    {name:<17} {part}" for name, part in made.memory[0].parts.items()),
+        f"  prefill             {made.prefill}",
+        f"  decode              {made.decode}",
+        f"  time to first token {made.ttft}", "",
+        *(f"Because {reason}." for reason in made.reasons),
+        *(f"Refused {refusal.engine}: {refusal.reason} {refusal.fix}" for refusal in made.refused),
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def comparison_table(made: Plan, measured: Measurement) -> str:
+    """Predicted beside measured."""
+    head = f"{'':<20}{'predicted':<36}{'measured':<44}error"
+    body = (f"{title:<20}{estimate!s:<36}{value!s:<44}{error}" for title, estimate, value, error in rows(made, measured))
+    return "\n".join([head, *body])
+
+
+def result(done: Tour) -> str:
+    """How a tour ended: predicted beside measured, what tokens cost, and where to go on."""
+    here = done.comparison
+    lines = [
+        "", comparison_table(done.plan, done.measurement), "",
+        f"{'USD per million tokens':<36}{'input':<12}output",
+        f"{'here, electricity only':<36}{format_usd(here.input.usd_per_mtok):<12}{format_usd(here.output.usd_per_mtok)} "
+        f"({format_usd(here.output.low)} to {format_usd(here.output.high)})",
+        *(f"{api.title + ', ' + (api.date or 'date unknown'):<36}{format_usd(api.input_usd_per_mtok):<12}"
+          f"{format_usd(api.output_usd_per_mtok)}" for api in here.apis),
+        *(f"  assumed {line}" for line in here.assumed), "",
+        f"Report      {done.report}",
+        "Dashboards  workbench dashboards",
+    ]  # fmt: skip
+    return "\n".join(lines)

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from workbench.costs import compare as cost
     from workbench.deployment import attach, deploy, deployments, stop
     from workbench.evidence.ledger import Ledger
-    from workbench.machine import calibrate
-    from workbench.machine import probe as machine
+    from workbench.machine import calibrate, probe
     from workbench.measurement import measure
     from workbench.planning import plan
     from workbench.report import tour, write_report
@@ -32,16 +31,16 @@ _EXPORTS = {
     "cost": "workbench.costs:compare",
     "deploy": "workbench.deployment:deploy",
     "deployments": "workbench.deployment:deployments",
-    "machine": "workbench.machine:probe",
     "measure": "workbench.measurement:measure",
     "plan": "workbench.planning:plan",
+    "probe": "workbench.machine:probe",
     "stop": "workbench.deployment:stop",
     "tour": "workbench.report:tour",
     "write_report": "workbench.report:write_report",
 }
 
 __all__ = [
-    "Ledger", "attach", "calibrate", "cost", "deploy", "deployments", "machine", "measure", "plan", "stop", "tour",
+    "Ledger", "attach", "calibrate", "cost", "deploy", "deployments", "measure", "plan", "probe", "stop", "tour",
     "write_report",
 ]  # fmt: skip
 

@@ -228,9 +228,7 @@ def _deploy(options: argparse.Namespace) -> None:
     from workbench import deployment
 
     with _Status() as status:
-        running = deployment.deploy(
-            _make_plan(options, status), keep=True, port=options.port, progress=status
-        )
+        running = deployment.deploy(_make_plan(options, status), keep=True, port=options.port, progress=status)
     running.release()
     endpoint = running.endpoint
     if not options.json:

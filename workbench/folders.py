@@ -47,5 +47,8 @@ def _root(kind: str) -> Path:
     import platformdirs  # not needed when WORKBENCH_HOME is set; keeps the import of this package light
 
     directories = platformdirs.PlatformDirs("open-model-workbench", appauthor=False)
-    return Path({"cache": directories.user_cache_dir, "state": directories.user_state_dir,
-                 "data": directories.user_data_dir}[kind])
+    return Path(
+        {"cache": directories.user_cache_dir, "state": directories.user_state_dir, "data": directories.user_data_dir}[
+            kind
+        ]
+    )

@@ -12,7 +12,7 @@ from workbench.errors import UsageError, WorkbenchError
 from workbench.machine import Calibration, calibrate, probe
 from workbench.units import MIB
 
-room = importlib.import_module("workbench.machine.calibrate")  # the name `calibrate` in the room is the function
+room = importlib.import_module("workbench.machine.calibration")  # the name `calibrate` in the room is the function
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from workbench.machine import Accelerator, Cpu, Disk, Machine, Memory, probe, raw
 from workbench.units import GIB
 
-edge = importlib.import_module("workbench.machine.probe")  # the name `probe` in the room is the function
+edge = importlib.import_module("workbench.machine.probing")  # the name `probe` in the room is the function
 
 
 @pytest.fixture

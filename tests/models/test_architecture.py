@@ -21,7 +21,9 @@ from workbench.models.model import Architecture
 KIB = 1024
 
 
-def shape(layers: int, hidden: int, heads: int, kv_heads: int, ffn: int, vocabulary: int, **more: int) -> Architecture:
+def shape(*numbers: int, **more: int) -> Architecture:
+    """Layers, hidden, heads, KV heads, feed-forward, vocabulary."""
+    layers, hidden, heads, kv_heads, ffn, vocabulary = numbers
     length = hidden // heads
     base = Architecture("llama", layers, hidden, heads, kv_heads, length, length, ffn, vocabulary, 4096, False)
     return dataclasses.replace(base, **more)

@@ -87,7 +87,7 @@ def _strict_loader() -> Any:
     return Strict
 
 
-def _fields(kind: type) -> dict[str, tuple[Any, bool]]:
+def _fields(kind: Any) -> dict[str, tuple[Any, bool]]:
     """Field name → (type, required)."""
     hints = typing.get_type_hints(kind)
     missing = dataclasses.MISSING

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property
 from types import TracebackType
@@ -25,6 +26,7 @@ from workbench.deployment import state as states
 from workbench.deployment.state import State
 from workbench.deployment.watchdog import Orders
 from workbench.engines import Endpoint, Engine
+from workbench.errors import ServerDied
 from workbench.evidence.ledger import Ledger
 from workbench.machine import MemoryReading, descendants, memory_bytes
 from workbench.planning import Plan
@@ -87,9 +89,14 @@ class Deployment:
         with failures.explained(self._state):
             create: Any = self.client.chat.completions.create
             with create(model=self.endpoint.served_model, messages=messages, stream=True, **fields) as stream:
+                finished = False
                 for chunk in stream:
-                    if chunk.choices and (piece := chunk.choices[0].delta.content):
-                        yield piece
+                    for choice in chunk.choices:
+                        if choice.delta.content:
+                            yield choice.delta.content
+                        finished = finished or choice.finish_reason is not None
+        if not finished:  # a server that dies may close its connection as if all were said
+            raise failures.cut_short(self._state)
 
     def memory(self) -> MemoryReading:
         """Memory of the server's process tree now, without the watchdog."""
@@ -173,7 +180,8 @@ def _share_key(plan: Plan, port: int | None) -> str:
 def _join(key: str, grace_s: float) -> Deployment | None:
     for state in registry.deployments():
         if state.share_key == key and state.status == states.READY:
-            return Deployment(state, leases.Lease(state, grace_s))
+            with suppress(ServerDied):  # it is just ending: start another one
+                return Deployment(state, leases.Lease(state, grace_s))
     return None
 
 

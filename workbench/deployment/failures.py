@@ -51,7 +51,12 @@ def explained(state: State) -> Iterator[None]:
     except openai.BadRequestError as error:
         raise _bad_request(error) from error
     except (openai.APIError, httpx2.HTTPError) as error:
-        raise _server_error(state, error) from error
+        raise _server_error(state, str(error)) from error
+
+
+def cut_short(state: State) -> WorkbenchError:
+    """The error behind an answer that ended without its end."""
+    return _server_error(state, "its answer was cut short")
 
 
 def log_tail(log: Path, lines: int) -> str:
@@ -72,7 +77,7 @@ def _bad_request(error: object) -> UsageError:
     return UsageError(f"The server refused the request: {body.get('message', error)}.")
 
 
-def _server_error(state: State, error: Exception) -> WorkbenchError:
+def _server_error(state: State, error: str) -> WorkbenchError:
     current = _settled(state)
     if current is None or current.failure:
         exit_code = current.failure["exit_code"] if current else None

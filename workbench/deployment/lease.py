@@ -16,7 +16,7 @@ class Lease:
 
     def __init__(self, state: State, grace_s: float = 0.0) -> None:
         self._connection = _request(state, "lease", grace_s=grace_s)
-        if not self._connection.recv(64):
+        if not _answer(self._connection):
             self._connection.close()
             raise ServerDied(f"The deployment {state.id} is ending.", fix="Deploy again.")
 
@@ -53,9 +53,14 @@ def _request(state: State, operation: str, **fields: object) -> socket.socket:
     return connection
 
 
-def _wait_closed(connection: socket.socket) -> None:
+def _answer(connection: socket.socket) -> bytes:
+    """What the watchdog says; nothing when it closed the connection, in order or by a reset."""
     try:
-        while connection.recv(64):
-            pass
+        return connection.recv(64)
     except OSError:
-        pass  # reset counts as closed
+        return b""
+
+
+def _wait_closed(connection: socket.socket) -> None:
+    while _answer(connection):
+        pass

@@ -14,6 +14,7 @@ import ctypes
 import http.client
 import json
 import os
+import platform
 import selectors
 import signal
 import socket
@@ -35,6 +36,7 @@ LOG_LIMIT_BYTES = 1_000_000
 TERMINATE_S = 1.0  # from SIGTERM to SIGKILL: leaves a second within the two that a kill may take
 TICK_S = 0.05
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+SUBREAPER = platform.system() == "Linux"
 _LIBC = ctypes.CDLL(None)  # loaded before any fork
 
 
@@ -156,8 +158,16 @@ class Watchdog:
     def _check_leases(self) -> None:
         if self.leases or (self.state.keep and not self.state.failure):
             self.empty_since = time.monotonic()
+            self._let_go()
         elif time.monotonic() - self.empty_since >= (0 if self.state.failure else self.grace_s):
             self.stopping = True
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Tell those who left that the deployment stays."""
+        while self.leaving and not self.stopping:
+            self.leaving.pop().close()
 
     def _reap(self) -> None:
         with suppress(ChildProcessError):
@@ -204,11 +214,7 @@ class Watchdog:
         """Give a lease up in order. If it was the last one, the client hears when everything is gone."""
         self.selector.unregister(connection)
         self.leases.discard(connection)
-        stays = self.leases or self.state.keep or self.grace_s > 0
-        if stays:
-            connection.close()
-        else:
-            self.leaving.append(connection)
+        self.leaving.append(connection)
 
     def _drop(self, lease: Any) -> None:
         self.selector.unregister(lease)
@@ -262,7 +268,7 @@ class Watchdog:
     def _tree(self) -> list[psutil.Process]:
         self._reap()
         alive = [p for p in psutil.Process().children(recursive=True) if _is_running(p)]
-        if sys.platform == "linux":
+        if SUBREAPER:
             return alive
         return list({p.pid: p for p in alive + states.marked_processes(self.state.id)}.values())
 
@@ -273,13 +279,13 @@ class Watchdog:
 
 def _become_subreaper() -> None:
     """Adopt orphans of the tree, so that a double fork cannot get away (Linux)."""
-    if sys.platform == "linux":
+    if SUBREAPER:
         _LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _die_with_parent() -> None:
     """In the server, before exec: die with the watchdog, even when that is killed with -9 (Linux)."""
-    if sys.platform == "linux":
+    if SUBREAPER:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 

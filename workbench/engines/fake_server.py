@@ -111,6 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
                 os._exit(self.script.exit_code)
             self._event({"choices": [_delta(chat, piece + " ")]})
             time.sleep(self.script.token_s)
+        self._event({"choices": [{**_delta(chat, ""), "finish_reason": "length"}]})
         self._event({"choices": [], "usage": _usage(prompt_tokens, len(pieces))})
         self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True

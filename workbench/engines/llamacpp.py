@@ -116,9 +116,9 @@ class LlamaCpp(Engine):
         # Flash attention on a CPU reads the keys and values once per query head, not once per KV head.
         heads = a.heads if settings.flash_attention else a.kv_heads
         per_token = kv_bytes_per_token(a, CACHE_BYTES_PER_ELEMENT[settings.cache_type]) * heads / a.kv_heads
-        cache_s = depth * per_token / (bandwidth * ATTENTION_EFFICIENCY)
+        cache_s = depth * per_token / (one_core * settings.threads * ATTENTION_EFFICIENCY)
         basis = Basis(
-            "(weights read ÷ (bandwidth × e) + cache read ÷ (bandwidth × e_attention)) + layers × overhead",
+            "weights read ÷ (bandwidth × e) + cache read ÷ (one core's bandwidth × threads × e_attention) + layers × overhead",
             {
                 "weights read": f"{model.decode_read_bytes / 1e6:.4g} MB a token",
                 "bandwidth": f"{bandwidth / 1e9:.3g} GB/s with {settings.threads} threads",
@@ -226,6 +226,6 @@ VOCABULARY_ENTRY_BYTES = 257
 PROGRAM_BYTES = 33 * MIB
 # Speed coefficients: one machine, two cores; the intervals say how little that is until the ledger has more.
 SPEED_SOURCE = "fitted to the embedded model on one x86-64 machine (2 cores); wide until the ledger has this machine"
-PREFILL_EFFICIENCY, PREFILL_INTERVAL = 0.35, (0.5, 1.0)
-DECODE_EFFICIENCY, ATTENTION_EFFICIENCY, LAYER_S = 0.5, 0.4, 40e-6
+PREFILL_EFFICIENCY, PREFILL_INTERVAL = 0.44, (0.5, 1.0)
+DECODE_EFFICIENCY, ATTENTION_EFFICIENCY, LAYER_S = 0.45, 0.19, 20e-6
 DECODE_INTERVAL = (0.5, 1.0)

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from typing import Any
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
     os._exit(0)  # the server's threads have nothing to save, and joining them can take a whole answer
 
 
-def parameters(options: dict[str, int | str | bool], api_key: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def parameters(options: dict[str, Any], api_key: str) -> Any:
     """llama.cpp's parameters for these options."""
     import xllamacpp
 
@@ -42,7 +43,7 @@ def parameters(options: dict[str, int | str | bool], api_key: str):  # type: ign
         if options["flash_attention"]
         else xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     )
-    p.cache_type_k = p.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{str(options['cache_type']).upper()}")
+    p.cache_type_k = p.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{options['cache_type'].upper()}")
     p.cache_ram_mib = 0  # a cache of old prompts grows by tens of MiB per prompt, to 8 GiB
     p.fit_params = False  # the plan decides what fits; the server must not change it
     p.cors_origins = ""  # no web page may call this server

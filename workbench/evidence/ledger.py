@@ -69,7 +69,9 @@ class Ledger:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or folders.data() / "ledger.sqlite"
 
-    def predict(self, plan: Mapping[str, Any], predictions: Mapping[str, Estimate], hardware: str, machine: str) -> None:
+    def predict(
+        self, plan: Mapping[str, Any], predictions: Mapping[str, Estimate], hardware: str, machine: str
+    ) -> None:
         """Store a plan's predictions before it runs. Storing the same plan again changes nothing.
 
         hardware: class of the machine, such as cpu-x86-64; machine: its fingerprint.
@@ -85,7 +87,9 @@ class Ledger:
                 ],
             )
 
-    def measure(self, prediction: str, created: str, environment: Mapping[str, Any], values: Mapping[str, Measured]) -> int:
+    def measure(
+        self, prediction: str, created: str, environment: Mapping[str, Any], values: Mapping[str, Measured]
+    ) -> int:
         """Store what was measured on a deployment whose plan is `prediction`; returns the measurement's number."""
         with self._transaction() as database:
             cursor = database.execute(
@@ -138,7 +142,9 @@ class Ledger:
             raise self._trouble(error) from error
         try:
             database.row_factory = sqlite3.Row
-            database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;" + _SCHEMA)
+            database.executescript(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;" + _SCHEMA
+            )
             database.execute("BEGIN IMMEDIATE")
             yield database
             database.execute("COMMIT")

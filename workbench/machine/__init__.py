@@ -4,9 +4,9 @@
 Importing this room loads no numerical library: the calibration runs in processes of its own.
 """
 
-from workbench.machine.calibrate import calibrate
+from workbench.machine.calibration import calibrate, kept
 from workbench.machine.description import Accelerator, Calibration, Cpu, Disk, Machine, Memory
-from workbench.machine.probe import probe, raw
+from workbench.machine.probing import probe, raw
 from workbench.machine.processes import (
     MemoryReading,
     PeakSampler,
@@ -31,6 +31,7 @@ __all__ = [
     "calibrate",
     "cpu_seconds",
     "descendants",
+    "kept",
     "listening_pids",
     "listens",
     "memory_bytes",

@@ -19,7 +19,7 @@ from workbench.units import format_bytes
 if TYPE_CHECKING:
     import httpx2
 
-_CHUNK_BYTES = 2**18
+_CHUNK_BYTES = 2**16  # what a killed process may lose
 _ATTEMPTS = 5  # in a row without a single new byte
 _FIRST_PAUSE_S = 0.2
 

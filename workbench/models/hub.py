@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -83,10 +84,17 @@ def _download(source: HubSource, commit: str | None, progress: Progress | None, 
 
 
 def _local(source: HubSource) -> Path | None:
+    """The file where it lies in the Hub's cache: at its revision, or else (for a branch) at the commit seen last."""
     import huggingface_hub
+    from huggingface_hub import constants, file_download
 
     found = huggingface_hub.try_to_load_from_cache(source.repo, source.file, revision=source.revision)
-    return Path(found) if isinstance(found, str) else None
+    if isinstance(found, str):
+        return Path(found)
+    folder = Path(constants.HF_HUB_CACHE) / file_download.repo_folder_name(repo_id=source.repo, repo_type="model")
+    snapshots = [one / source.file for one in folder.glob("snapshots/*") if (one / source.file).is_file()]
+    is_commit = _COMMIT.fullmatch(source.revision)
+    return None if is_commit else max(snapshots, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def _sha256(etag: str | None) -> str | None:
@@ -95,10 +103,12 @@ def _sha256(etag: str | None) -> str | None:
 
 
 def _require_space(source: HubSource, record: HfFileMetadata) -> None:
+    import huggingface_hub
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE)
-    if record.size and _local(source) is None:
+    here = huggingface_hub.try_to_load_from_cache(source.repo, source.file, revision=record.commit_hash)
+    if record.size and not isinstance(here, str):
         folder.mkdir(parents=True, exist_ok=True)
         require_space(folder, record.size, f"{source.repo}:{source.file}")
 
@@ -132,7 +142,7 @@ class _Translated:
         return None
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        import httpx
+        import httpx2  # what huggingface_hub speaks HTTP with
         from huggingface_hub import constants
         from huggingface_hub import errors as hub
 
@@ -146,6 +156,6 @@ class _Translated:
         for kind, reason in known:
             if isinstance(error, kind) and not isinstance(error, hub.LocalEntryNotFoundError):
                 raise AssetUnavailable(f"{name} {reason}.") from error
-        if isinstance(error, hub.HfHubHTTPError | hub.OfflineModeIsEnabled | httpx.HTTPError | OSError | ValueError):
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if isinstance(error, hub.HfHubHTTPError | hub.OfflineModeIsEnabled | httpx2.HTTPError | OSError | ValueError):
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise AssetUnavailable(f"The Hugging Face Hub cannot deliver {name}: {reason}.") from error

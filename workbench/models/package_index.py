@@ -185,9 +185,9 @@ def _redacted(place: str) -> str:
 
 
 def _verified(source: IndexSource, link: Link, part: Path, client: Any, progress: Progress | None) -> Path:
-    recorded = (link.hashes or {}).get("sha256", source.archive_sha256)
-    if recorded != source.archive_sha256:
-        raise AssetUnavailable(f"has another file under the name {source.archive} (SHA-256 {recorded[:12]}…).")
+    listed = (link.hash_option or {}).get("sha256", [source.archive_sha256])
+    if source.archive_sha256 not in listed:
+        raise AssetUnavailable(f"has another file under the name {source.archive} (SHA-256 {listed[0][:12]}…).")
     if link.is_file:
         return _verified_copy(source, link.file_path)
 

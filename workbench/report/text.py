@@ -6,7 +6,7 @@ from workbench.machine import Machine
 from workbench.measurement import Measurement
 from workbench.planning import Plan
 from workbench.report.html import rows
-from workbench.report.tour import Tour
+from workbench.report.guided import Tour
 from workbench.units import format_bytes, format_usd
 
 
@@ -22,7 +22,9 @@ def machine(found: Machine) -> str:
     ]
     for card in found.accelerators:
         size = format_bytes(card.memory_total_bytes) if card.memory_total_bytes else "memory unknown"
-        lines.append(f"GPU      {card.vendor} {card.name}, {size}, driver {card.driver or 'unknown'} {card.note}".rstrip())
+        lines.append(
+            f"GPU      {card.vendor} {card.name}, {size}, driver {card.driver or 'unknown'} {card.note}".rstrip()
+        )
     if not found.accelerators:
         lines.append("GPU      none found")
     if calibration := found.calibration:
@@ -55,7 +57,9 @@ def plan(made: Plan) -> str:
 def comparison_table(made: Plan, measured: Measurement) -> str:
     """Predicted beside measured."""
     head = f"{'':<20}{'predicted':<36}{'measured':<44}error"
-    body = (f"{title:<20}{estimate!s:<36}{value!s:<44}{error}" for title, estimate, value, error in rows(made, measured))
+    body = (
+        f"{title:<20}{estimate!s:<36}{value!s:<44}{error}" for title, estimate, value, error in rows(made, measured)
+    )
     return "\n".join([head, *body])
 
 

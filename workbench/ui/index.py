@@ -1,10 +1,22 @@
-"""The list of dashboards: one card a notebook, with the title and the sentence from the notebook's own metadata."""
+"""What the server of the dashboards reads in the notebooks: the cards of its list, and which cells a page leaves out.
+
+A card has the title and the sentence from the notebook's own metadata. Cells tagged `story` are for readers who run
+the notebook cell by cell; on a page the panel at its end does the same when it is asked to.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+STORY: Final = "story"
+
+
+def without_story(_request: Any, *, notebook: Any, cwd: str) -> Any:  # noqa: ARG001  Voilà names its arguments
+    """Voilà's hook before a page's kernel starts: the notebook without the cells tagged `story`."""
+    notebook.cells = [cell for cell in notebook.cells if STORY not in cell.metadata.get("tags", ())]
+    return notebook
 
 
 def add_cards(page_config: dict[str, Any], *, settings: Any, notebook_path: str, **_: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from traitlets.config import Config
 
-from workbench.ui.index import add_cards
+from workbench.ui.index import add_cards, without_story
 
 
 def main() -> None:
@@ -24,6 +24,7 @@ def main() -> None:
 
     configuration = Config(json.loads(sys.stdin.readline()))
     configuration.VoilaConfiguration.page_config_hook = add_cards
+    configuration.VoilaConfiguration.prelaunch_hook = without_story
     app: Any = Voila.instance(config=configuration)
     app.initialize([])
     threading.Thread(target=_end_with_lease, daemon=True).start()

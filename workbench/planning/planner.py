@@ -133,7 +133,7 @@ def _choose_engine(model: Model, machine: Machine, wanted: str | Engine) -> tupl
         candidates = [engines.get(name) for name in engines.ENGINES if name != "fake"]
     else:
         candidates = [engines.get(wanted)]
-    refused = []
+    refused: list[Refusal] = []
     for candidate in candidates:
         supported, available = candidate.supports(model), candidate.available(machine)
         if supported.ok and available.ok:

@@ -22,7 +22,7 @@ from workbench.errors import UsageError, WorkbenchError
 from workbench.evidence import Measured
 from workbench.machine import parse
 from workbench.machine.description import Calibration, Machine
-from workbench.machine.probe import probe
+from workbench.machine.probing import probe
 from workbench.machine.processes import BusyMeter
 from workbench.units import MIB, format_bytes, now
 
@@ -47,15 +47,25 @@ def calibrate(machine: Machine, *, force: bool = False, progress: Progress | Non
     """
     from filelock import FileLock  # two calibrations at once would each measure half a computer
 
-    store = folders.cache() / "calibration.json"
-    key = f"{machine.fingerprint()}/{METHOD_VERSION}/{machine.cpu.usable_cores:g}"
+    store, key = _store(machine)
     with FileLock(store.with_suffix(".lock")):
-        kept = None if force else _kept(store, key)
-        if kept is None:
+        found = None if force else _kept(store, key)
+        if found is None:
             _require_here(machine)
-            kept = _measure(machine, progress or (lambda _fraction, _what: None))
-            _keep(store, key, kept)
-    return replace(machine, calibration=kept)
+            found = _measure(machine, progress or (lambda _fraction, _what: None))
+            _keep(store, key, found)
+    return replace(machine, calibration=found)
+
+
+def kept(machine: Machine) -> Machine:
+    """The machine with the calibration kept from before, if there is one; measures nothing."""
+    return replace(machine, calibration=_kept(*_store(machine)))
+
+
+def _store(machine: Machine) -> tuple[Path, str]:
+    """The file that keeps calibrations, and the key under which this machine's lies."""
+    key = f"{machine.fingerprint()}/{METHOD_VERSION}/{machine.cpu.usable_cores:g}"
+    return folders.cache() / "calibration.json", key
 
 
 def _require_here(machine: Machine) -> None:

@@ -97,9 +97,7 @@ def _latency(
     begin, cpu_begin = time.perf_counter(), cpu_seconds(pids)
     for index in range(repeats):
         report(0.1 + 0.7 * index / repeats, f"request {index + 1} of {repeats}")
-        samples.append(
-            run_request(deployment, letters, workload.answer_tokens, seed=index + 2, options=options)
-        )
+        samples.append(run_request(deployment, letters, workload.answer_tokens, seed=index + 2, options=options))
     return samples, (cpu_seconds(pids) - cpu_begin) / (time.perf_counter() - begin)
 
 

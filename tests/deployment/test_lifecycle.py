@@ -1,0 +1,316 @@
+"""Starting, sharing and ending deployments, on the fake engine: real processes, scripted answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+
+import workbench
+from tests.deployment.conftest import survivors, wait_until
+from workbench.deployment import state as states
+from workbench.errors import DoesNotFit, ServerDied, StartFailed, UnknownName, UsageError
+from workbench.planning import Plan
+
+MakePlan = Callable[..., Plan]
+Leftovers = Callable[[], list[str]]
+
+
+def test_a_deployment_answers_and_leaves_nothing(fake_plan: MakePlan, nothing_left: Leftovers) -> None:
+    with workbench.deploy(fake_plan()) as deployment:
+        assert "".join(deployment.chat("hello", max_tokens=4)) == "The quick brown fox "
+        assert deployment.memory().bytes > 0
+        assert "fake engine" in deployment.logs()
+        pids = deployment.pids()
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert nothing_left() == []
+    assert workbench.deployments() == []
+
+
+def test_the_key_is_needed(fake_plan: MakePlan) -> None:
+    import openai
+
+    with workbench.deploy(fake_plan()) as deployment, openai.OpenAI(
+        base_url=deployment.endpoint.base_url, api_key="wrong", max_retries=0
+    ) as stranger, pytest.raises(openai.AuthenticationError):
+        stranger.chat.completions.create(model="fake", messages=[{"role": "user", "content": "hi"}])
+
+
+def test_the_key_is_in_no_command_line(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan()) as deployment:
+        lines = [" ".join(process.cmdline()) for process in survivors(deployment.id)]
+        assert lines
+        assert not any(deployment.endpoint.api_key in line for line in lines)
+
+
+def test_state_is_private(fake_plan: MakePlan, home: Path) -> None:
+    with workbench.deploy(fake_plan()) as deployment:
+        path = home / "state" / "deployments" / f"{deployment.id}.json"
+        assert path.stat().st_mode & 0o077 == 0
+        assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_the_same_plan_is_shared_and_another_is_not(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan()) as first:
+        with workbench.deploy(fake_plan()) as second, workbench.deploy(fake_plan(context=256)) as other:
+            assert second.id == first.id
+            assert other.id != first.id
+        assert "".join(first.chat("still here?", max_tokens=1)) == "The "
+
+
+def test_stop_ends_it_for_everybody(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan()) as first, workbench.deploy(fake_plan()) as second:
+        second.stop()
+        assert survivors(first.id) == []
+        with pytest.raises(ServerDied, match="is gone"):
+            list(first.chat("anybody?"))
+
+
+def test_keep_outlives_its_maker_until_stopped(fake_plan: MakePlan, nothing_left: Leftovers) -> None:
+    workbench.deploy(fake_plan(), keep=True).release()
+    with workbench.attach("little") as again:
+        assert "".join(again.chat("hi", max_tokens=1)) == "The "
+    assert [state.model for state in workbench.deployments()] == ["little"]
+    workbench.stop("little")
+    assert nothing_left() == []
+
+
+def test_grace_lets_a_page_come_back(fake_plan: MakePlan) -> None:
+    first = workbench.deploy(fake_plan(), grace_s=30)
+    first.release()
+    with workbench.deploy(fake_plan(), grace_s=30) as second:
+        assert second.id == first.id
+    workbench.stop(first.id)
+
+
+def test_stopping_what_does_not_run_names_what_does(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan()), pytest.raises(UnknownName, match="little"):
+        workbench.stop("litle")
+
+
+def test_a_plan_that_does_not_fit_starts_nothing(fake_plan: MakePlan, nothing_left: Leftovers) -> None:
+    from dataclasses import replace
+
+    plan = fake_plan()
+    full = replace(plan.machine, memory=replace(plan.machine.memory, available_bytes=1000))
+    with pytest.raises(DoesNotFit, match="1000 B of memory are available"):
+        workbench.deploy(replace(plan, machine=full))
+    assert nothing_left() == []
+
+
+# -- servers that fail -----------------------------------------------------------------------------------------
+
+
+def test_dying_while_loading(fake_plan: MakePlan) -> None:
+    plan = fake_plan(load_s=60, exit_after_s=0.3)
+    with pytest.raises(StartFailed, match=r"ended while it was starting\. \(exit code 3\)"):
+        workbench.deploy(plan)
+    assert workbench.deployments() == []
+
+
+def test_never_answering(fake_plan: MakePlan, nothing_left: Leftovers) -> None:
+    with pytest.raises(StartFailed, match="did not answer within 1 s") as caught:
+        workbench.deploy(fake_plan(listens=False, tree_depth=2), start_timeout_s=1)
+    log = caught.value.fix.removeprefix("The whole log: ")
+    assert nothing_left() == [Path(log).name]  # what the error points at stays
+
+
+def test_dying_after_loading(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan(exit_after_s=1.0, tree_depth=2)) as deployment:
+        assert wait_until(lambda: deployment.state.status == states.DIED, 5)
+        assert survivors(deployment.id) == []
+        with pytest.raises(ServerDied, match="exit code 3"):
+            list(deployment.chat("hello"))
+
+
+def test_dying_in_mid_stream_keeps_what_came(fake_plan: MakePlan) -> None:
+    received = []
+    with workbench.deploy(fake_plan(die_after_tokens=3)) as deployment:
+        with pytest.raises(ServerDied, match=r"exit code 3.*Deploy again"):
+            received.extend(deployment.chat("hello", max_tokens=10))  # extend keeps what came before the error
+        pieces = []
+        with pytest.raises(ServerDied):
+            for piece in deployment.chat("hello", max_tokens=10):
+                pieces.append(piece)
+    assert survivors(deployment.id) == []
+
+
+def test_a_stranger_on_the_port_is_never_taken_for_ours(fake_plan: MakePlan) -> None:
+    with _stranger() as port:
+        with pytest.raises(UsageError, match=f"Port {port} is in use"):
+            workbench.deploy(fake_plan(), port=port)
+        assert workbench.deployments() == []
+
+
+def test_a_stranger_that_comes_between_is_never_taken_for_ours(
+    fake_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The port is free when it is looked at, then taken by somebody who says 200 to everything."""
+    ports: list[int] = []
+    real = sys.modules["workbench.deployment.deployment"]._free_port
+    with _stranger() as taken:
+        monkeypatch.setattr("workbench.deployment.deployment._free_port", lambda: ports.append(1) or (
+            taken if len(ports) == 1 else real()
+        ))  # fmt: skip
+        with workbench.deploy(fake_plan()) as deployment:
+            assert str(taken) not in deployment.endpoint.base_url
+    assert len(ports) == 2
+
+
+class _Stranger(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class _stranger:  # noqa: N801 - used like a function
+    """A server of somebody else's that answers 200 to everything."""
+
+    def __enter__(self) -> int:
+        code = (
+            "import http.server\n"
+            "class H(http.server.BaseHTTPRequestHandler):\n"
+            "    def do_GET(self):\n        self.send_response(200); self.end_headers()\n"
+            "    def log_message(self, *a): pass\n"
+            "s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), H); print(s.server_port, flush=True); s.serve_forever()"
+        )
+        self.process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        return int(self.process.stdout.readline())
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout
+        self.process.stdout.close()
+
+
+# -- users that die --------------------------------------------------------------------------------------------
+
+USER = """
+import sys, time, json, pickle
+import workbench
+plan = pickle.load(open(sys.argv[1], "rb"))
+d = workbench.deploy(plan)
+print(json.dumps({"id": d.id, "pid": d.state.server_pid}), flush=True)
+time.sleep(600)
+"""
+
+
+def start_user(plan: Plan, tmp_path: Path) -> tuple[subprocess.Popen[str], dict[str, object]]:
+    """Another kernel that deploys this plan and holds on to it."""
+    import pickle
+
+    path = tmp_path / "plan.pickle"
+    path.write_bytes(pickle.dumps(plan))
+    user = subprocess.Popen([sys.executable, "-c", USER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert user.stdout
+    return user, json.loads(user.stdout.readline())
+
+
+def kill(user: subprocess.Popen[str]) -> None:
+    """kill -9, and reap."""
+    user.kill()
+    user.wait()
+    assert user.stdout
+    user.stdout.close()
+
+
+def test_two_kernels_share_one_is_killed_the_other_goes_on(fake_plan: MakePlan, tmp_path: Path) -> None:
+    plan = fake_plan(tree_depth=3)
+    first, one = start_user(plan, tmp_path)
+    second, two = start_user(plan, tmp_path)
+    assert one == two
+    kill(first)
+    with workbench.attach(str(one["id"])) as here:
+        assert "".join(here.chat("hi", max_tokens=1)) == "The "
+    kill(second)
+    assert wait_until(lambda: survivors(str(one["id"])) == [], 2)
+    assert wait_until(lambda: workbench.deployments() == [], 2)
+
+
+@pytest.mark.parametrize("ignore_sigterm", [False, True])
+def test_ten_killed_kernels_leave_no_survivors(fake_plan: MakePlan, tmp_path: Path, ignore_sigterm: bool) -> None:
+    kill_kernels(fake_plan(tree_depth=3, ignore_sigterm=ignore_sigterm), tmp_path, 5)
+
+
+def kill_kernels(plan: Plan, tmp_path: Path, count: int) -> None:
+    """Kill a kernel while its deployment runs, `count` times; nothing may survive two seconds."""
+    for _ in range(count):
+        user, running = start_user(plan, tmp_path)
+        name = str(running["id"])
+        assert wait_until(lambda: len(survivors(name)) >= 5, 5)  # the server, two below it, a sleeper, an orphan
+        kill(user)
+        assert wait_until(lambda: survivors(name) == [], 2), survivors(name)
+
+
+def test_a_kernel_killed_while_it_deploys_leaves_nothing(fake_plan: MakePlan, tmp_path: Path) -> None:
+    import pickle
+
+    path = tmp_path / "plan.pickle"
+    path.write_bytes(pickle.dumps(fake_plan(load_s=60, tree_depth=2)))
+    user = subprocess.Popen([sys.executable, "-c", USER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert wait_until(lambda: any(state.server_pid for state in states.all_states()), 10)
+    (state,) = states.all_states()
+    kill(user)
+    assert wait_until(lambda: survivors(state.id) == [] and not state.path.exists(), 2)
+
+
+def test_a_killed_watchdog_takes_the_server_along_and_strays_are_swept(fake_plan: MakePlan) -> None:
+    deployment = workbench.deploy(fake_plan(tree_depth=2))
+    state = deployment.state
+    os.kill(state.watchdog_pid, signal.SIGKILL)
+    assert wait_until(lambda: not psutil.pid_exists(state.server_pid), 2)
+    assert workbench.deployments() == []  # looking also sweeps
+    assert wait_until(lambda: survivors(state.id) == [], 2)
+    deployment.release()
+
+
+def test_twenty_cycles_leave_everything_as_it_was(fake_plan: MakePlan, nothing_left: Leftovers) -> None:
+    run_cycles(fake_plan(), 20)
+    assert nothing_left() == []
+
+
+def run_cycles(plan: Plan, count: int) -> None:
+    """Start and stop `count` times; processes, descriptors, threads and sockets end where they began."""
+    workbench.deploy(plan).release()  # imports and pools are made once
+    before = footprint()
+    for _ in range(count):
+        with workbench.deploy(plan) as deployment:
+            assert "".join(deployment.chat("hi", max_tokens=1)) == "The "
+    assert wait_until(lambda: footprint() == before, 5), (before, footprint())
+
+
+def footprint() -> tuple[int, int, int, int]:
+    """Children, open descriptors, threads and listening or connected sockets of this process."""
+    me = psutil.Process()
+    return len(me.children(recursive=True)), me.num_fds(), threading.active_count(), len(me.net_connections())
+
+
+def test_nothing_listens_beyond_loopback(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan()) as deployment:
+        pids = [deployment.state.watchdog_pid, *deployment.pids()]
+        listening = [c.laddr.ip for pid in pids for c in psutil.Process(pid).net_connections() if c.status == "LISTEN"]
+        assert len(listening) == 2  # the control port and the server
+        assert set(listening) == {"127.0.0.1"}
+
+
+def test_a_wrong_nonce_gets_no_lease(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan()) as deployment:
+        with socket.create_connection(("127.0.0.1", deployment.state.control_port)) as stranger:
+            stranger.sendall(b'{"op": "stop", "nonce": "guess"}\n')
+            assert stranger.recv(16) == b""
+        assert "".join(deployment.chat("hi", max_tokens=1)) == "The "

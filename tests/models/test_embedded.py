@@ -1,0 +1,48 @@
+"""The model every notebook can run on: fetched for real (or from the cache) and read."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import gguf
+import pytest
+
+from workbench import models
+from workbench.errors import AssetUnavailable
+from workbench.models.architecture import kv_bytes_per_token, parameters_by_part
+from workbench.models.gguf_header import read_header
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def embedded() -> models.Model:
+    """Set up before `home` moves the folders: the cache of this computer is used, and filled if need be."""
+    try:
+        return models.get("smollm2-135m-instruct")
+    except AssetUnavailable as error:
+        pytest.skip(str(error))
+
+
+def test_facts(embedded: models.Model) -> None:
+    shape = embedded.architecture
+    assert (shape.name, shape.layers, shape.hidden, shape.heads, shape.kv_heads) == ("llama", 30, 576, 9, 3)
+    assert (shape.feed_forward, shape.vocabulary, shape.merges, shape.context_length) == (1536, 49152, 48900, 8192)
+    assert shape.tied_embeddings
+    assert (embedded.quantization, embedded.licence, embedded.file_bytes) == ("Q4_1", "apache-2.0", 98_362_432)
+    assert Counter(tensor.type for tensor in embedded.tensors) == {"Q4_1": 210, "F32": 61, "Q8_0": 1}
+    assert embedded.chat_template is not None
+
+
+def test_arithmetic(embedded: models.Model) -> None:
+    assert embedded.parameters == sum(parameters_by_part(embedded.architecture).values()) == 134_515_008
+    assert embedded.decode_read_bytes == embedded.weight_bytes == 96_576_768
+    assert kv_bytes_per_token(embedded.architecture) == 23_040
+
+
+def test_agrees_with_the_official_reader(embedded: models.Model) -> None:
+    official = gguf.GGUFReader(embedded.path)
+    ours = [(tensor.name, tensor.type, list(tensor.shape), tensor.bytes) for tensor in embedded.tensors]
+    theirs = [(one.name, one.tensor_type.name, one.shape.tolist(), one.n_bytes) for one in official.tensors]
+    assert ours == theirs
+    assert read_header(embedded.path).data_offset == official.data_offset

@@ -1,0 +1,88 @@
+"""Small pieces that every panel is made of: HTML with everything escaped, figures, cards, buttons."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import ipywidgets as widgets
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_STYLE: Final = Path(__file__).with_name("panel.css")
+
+
+def style() -> widgets.HTML:
+    """The look of the panels, for front ends that do not have our page around them."""
+    return _classed(widgets.HTML(f"<style>{_STYLE.read_text(encoding='utf-8')}</style>"), "wb-style")
+
+
+def text(value: object) -> str:
+    """Anything as text that is safe inside HTML."""
+    return html.escape(str(value))
+
+
+def card(title: str, *children: widgets.Widget, lead: str = "") -> widgets.VBox:
+    """A card: a heading, a sentence, and what it is about."""
+    sentence = f"<p>{text(lead)}</p>" if lead else ""
+    heading = widgets.HTML(f"<h2>{text(title)}</h2>{sentence}")
+    return _classed(widgets.VBox([_classed(heading, "wb-heading"), *children]), "wb-card")
+
+
+def row(*children: widgets.Widget) -> widgets.HBox:
+    """Things beside each other, below each other on a small screen."""
+    return _classed(widgets.HBox(children), "wb-row")
+
+
+def button(label: str, *, icon: str = "", primary: bool = False, hint: str = "") -> widgets.Button:
+    """A button; `primary` marks the one next step."""
+    made = widgets.Button(description=label, icon=icon, tooltip=hint or None)
+    return _classed(made, "wb-button", *(("wb-primary",) if primary else ()))
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> str:
+    """A list of names and values."""
+    items = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in pairs)
+    return f'<dl class="wb-facts">{items}</dl>'
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]], caption: str) -> str:
+    """A table whose first column names its rows."""
+    first = "".join(f'<th scope="col">{text(name)}</th>' for name in head)
+    body = "".join(_table_row(list(cells)) for cells in rows)
+    return (
+        f'<div class="wb-scroll"><table class="wb-table"><caption>{text(caption)}</caption>'
+        f"<thead><tr>{first}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _table_row(cells: list[object]) -> str:
+    rest = "".join(f"<td>{text(cell)}</td>" for cell in cells[1:])
+    return f'<tr><th scope="row">{text(cells[0])}</th>{rest}</tr>'
+
+
+def more(summary: str, lines: Iterable[object]) -> str:
+    """Lines that are shown when asked for."""
+    items = "".join(f"<li>{text(line)}</li>" for line in lines)
+    return f'<details class="wb-more"><summary>{text(summary)}</summary><ul>{items}</ul></details>'
+
+
+def figure(output: widgets.Output, drawn: go.Figure, description: str) -> None:
+    """Show a figure in an output, from any thread, in JupyterLab and in Voilà."""
+    data = {"application/vnd.plotly.v1+json": _plain(drawn), "text/plain": description}
+    output.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
+
+
+def _plain(drawn: go.Figure) -> dict[str, Any]:
+    plain: dict[str, Any] = drawn.to_plotly_json()
+    plain["config"] = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+    return plain
+
+
+def _classed(widget: Any, *names: str) -> Any:
+    for name in names:
+        widget.add_class(name)
+    return widget

@@ -1,0 +1,334 @@
+"""The panel of chapter 0: this computer, a model, what to expect, and then the model itself.
+
+    from workbench.ui import start_here
+    start_here.panel()
+
+The view only: what it shows and does is in `start_here_model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import ipywidgets as widgets
+
+from workbench import models
+from workbench.report import MODEL, QUESTION, figures
+from workbench.report.html import error_in_words
+from workbench.ui import front_end, pieces
+from workbench.ui.guard import error_card, guarded
+from workbench.ui.start_here_model import Answer, StartHere
+from workbench.units import format_bytes, format_usd, format_value
+
+STEPS: Final = ("Predict", "Deploy", "Ask", "Measure")
+MEANING: Final = {
+    "memory_peak": "Peak memory",
+    "prefill": "Reading the prompt",
+    "decode": "Writing the answer",
+    "ttft": "Wait for the first word",
+}
+
+
+def panel(
+    model: str = MODEL,
+    *,
+    question: str = QUESTION,
+    context: int = 2048,
+    repeats: int = 5,
+    engine: str = "auto",
+) -> widgets.VBox:
+    """The panel as a widget. On a dashboard it starts with its prediction; elsewhere it waits for a click."""
+    state = StartHere(model=model, question=question, context=context, repeats=repeats, engine=engine)
+    state.foreground = not front_end.shows_updates_from_threads()
+    view = View(state)
+    if front_end.is_dashboard():
+        guarded(state.make_plan, view.show_error)()
+    return view.root
+
+
+class Working:
+    """What a running step shows: a bar, a sentence, and a way out."""
+
+    def __init__(self, states: tuple[str, ...], cancel: Callable[[], None]) -> None:
+        self.states = states
+        self._bar = widgets.FloatProgress(max=1.0)
+        self._label = widgets.HTML()
+        self._cancel = pieces.button("Cancel", icon="times", hint="End this step")
+        self._cancel.on_click(lambda _: cancel())
+        line = widgets.HBox([self._cancel, self._label])
+        line.add_class("wb-actions")
+        self.box = widgets.VBox([self._bar, line])
+        self.box.add_class("wb-working")
+
+    def draw(self, state: StartHere) -> None:
+        """Show how far the step is, if it is one of ours."""
+        _show(self.box, state.state in self.states)
+        fraction = state.progress.fraction
+        self._bar.value = fraction or 0.0
+        (self._bar.add_class if fraction is None else self._bar.remove_class)("wb-unknown")
+        self._label.value = f'<p class="wb-note" role="status">{pieces.text(state.progress.text or "working")}</p>'
+
+
+class View:
+    """The widgets, and what they do when the state changes."""
+
+    def __init__(self, state: StartHere) -> None:
+        self.state = state
+        self._make_controls()
+        self._make_outputs()
+        self.root = widgets.VBox([pieces.style(), self._steps, self._alert, self._start_cards(), *self._later_cards()])
+        self.root.add_class("wb-panel")
+        self._connect()
+
+    def show_error(self, card: str) -> None:
+        """Show an error card above everything."""
+        self._alert.value = card
+        _show(self._alert, bool(card))
+
+    def _make_controls(self) -> None:
+        known = [(entry.title, entry.name) for entry in models.known()]
+        names = {name for _, name in known}
+        options = known if self.state.model in names else [(self.state.model, self.state.model), *known]
+        self._model = _field(widgets.Dropdown(options=options, value=self.state.model, description="Model"))
+        self._context = _field(
+            widgets.BoundedIntText(self.state.context, min=64, max=1_048_576, step=256, description="Context in tokens")
+        )
+        self._question = _field(widgets.Textarea(self.state.question, rows=2, description="Your question"))
+        self._predict = pieces.button("Predict", icon="line-chart", primary=True)
+        self._deploy = pieces.button("Deploy", icon="play", primary=True)
+        self._stop = pieces.button("Stop and free its memory", icon="stop")
+        self._ask = pieces.button("Ask", icon="comment", primary=True)
+        self._measure = pieces.button("Measure", icon="tachometer", primary=True)
+        cancel = guarded(self.state.cancel, self.show_error)
+        groups = (("planning",), ("deploying", "stopping"), ("asking",), ("measuring",))
+        self._working = [Working(states, cancel) for states in groups]
+
+    def _make_outputs(self) -> None:
+        self._steps, self._alert = widgets.HTML(), widgets.HTML()
+        self._machine, self._expect, self._running = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self._answer, self._measured, self._cost = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self._memory_figure, self._measured_figure, self._cost_figure = (_figure_area() for _ in range(3))
+
+    def _start_cards(self) -> widgets.HBox:
+        computer = pieces.card("This computer", self._machine)
+        choice = pieces.card("The model", self._model, self._context, _actions(self._predict), self._working[0].box)
+        return pieces.row(computer, choice)
+
+    def _later_cards(self) -> list[widgets.Widget]:
+        self._expect_card = pieces.card(
+            "What to expect", self._memory_figure, self._expect,
+            lead="Predicted from the file's header and this computer's speed; the model has not run yet.",
+        )  # fmt: skip
+        self._run_card = pieces.card("Run it", self._running, _actions(self._deploy, self._stop), self._working[1].box)
+        self._ask_card = pieces.card(
+            "Ask it", self._question, _actions(self._ask), self._working[2].box, self._answer,
+            lead="The answer comes from the process on this computer, token by token.",
+        )  # fmt: skip
+        self._measure_card = pieces.card(
+            "Measure it", _actions(self._measure), self._working[3].box, self._measured_figure, self._measured,
+            lead="Equal requests, then the longest prompt that fits, while its memory is watched.",
+        )  # fmt: skip
+        self._cost_card = pieces.card(
+            "What a million tokens cost", self._cost_figure, self._cost,
+            lead="Electricity here, beside the list prices of proprietary APIs. Quality is not compared.",
+        )  # fmt: skip
+        return [self._expect_card, self._run_card, self._ask_card, self._measure_card, self._cost_card]
+
+    def _connect(self) -> None:
+        clicks: tuple[tuple[widgets.Button, Callable[[], None]], ...] = (
+            (self._predict, self.state.make_plan), (self._deploy, self.state.deploy), (self._ask, self.state.ask),
+            (self._measure, self.state.measure), (self._stop, self.state.stop),
+        )  # fmt: skip
+        for control, action in clicks:
+            control.on_click(guarded(lambda _, action=action: self._act(action), self.show_error))
+        draws: dict[str, Callable[[], None]] = {
+            "state": self._draw_state, "progress": self._draw_progress, "machine": self._draw_machine,
+            "plan": self._draw_plan, "answer": self._draw_answer, "measurement": self._draw_measurement,
+            "error": self._draw_error,
+        }  # fmt: skip
+        for name, draw in draws.items():
+            self.state.observe(guarded(lambda _, draw=draw: draw(), self.show_error), name)
+            draw()
+
+    def _act(self, action: Callable[[], None]) -> None:
+        self.show_error("")
+        self.state.model, self.state.context = self._model.value, self._context.value
+        self.state.question = self._question.value
+        action()
+
+    def _draw_error(self) -> None:
+        if self.state.error is not None:
+            self.show_error(error_card(self.state.error))
+
+    def _draw_progress(self) -> None:
+        for working in self._working:
+            working.draw(self.state)
+
+    def _draw_state(self) -> None:
+        state, running = self.state, self.state.deployment is not None
+        self._steps.value = _steps(_step_now(state))
+        for card, shown in (
+            (self._expect_card, state.plan), (self._run_card, state.plan), (self._ask_card, running),
+            (self._measure_card, running or state.measurement), (self._cost_card, state.comparison),
+        ):  # fmt: skip
+            _show(card, bool(shown))
+        for control in (self._predict, self._model, self._context):
+            control.disabled = state.busy or running
+        for control in (self._deploy, self._stop, self._ask, self._measure):
+            control.disabled = state.busy
+        _show(self._deploy, not running)
+        _show(self._stop, running)
+        _show(self._measure, running)
+        self._running.value = _running(state)
+        self._draw_progress()
+        self._draw_answer()  # no longer in the making
+
+    def _draw_machine(self) -> None:
+        self._machine.value = _machine(self.state.machine)
+
+    def _draw_plan(self) -> None:
+        plan = self.state.plan
+        if plan is not None:
+            parts = plan.memory[0]
+            pieces.figure(self._memory_figure, figures.memory_breakdown(parts), f"Predicted memory: {parts.total}")
+            self._expect.value = _expectations(plan)
+
+    def _draw_answer(self) -> None:
+        self._answer.value = _answer(self.state.answer, self.state.state == "asking")
+
+    def _draw_measurement(self) -> None:
+        plan, measurement, comparison = self.state.plan, self.state.measurement, self.state.comparison
+        if measurement is None:
+            self._measured.value, self._measured_figure.outputs = "", ()
+            return
+        drawn = figures.predicted_beside_measured(plan.predictions, measurement.values)
+        pieces.figure(self._measured_figure, drawn, "Predicted and measured; the table below has the same numbers")
+        self._measured.value = _measurements(plan, measurement)
+        pieces.figure(self._cost_figure, figures.cost_of_tokens(comparison), "Cost of a million output tokens")
+        self._cost.value = _costs(comparison, self.state.report)
+
+
+def _field(widget: Any) -> Any:
+    widget.add_class("wb-field")
+    return widget
+
+
+def _figure_area() -> widgets.Output:
+    area = widgets.Output()
+    area.add_class("wb-figure")
+    return area
+
+
+def _actions(*buttons: widgets.Button) -> widgets.HBox:
+    line = widgets.HBox(buttons)
+    line.add_class("wb-actions")
+    return line
+
+
+def _show(widget: widgets.DOMWidget, shown: bool) -> None:
+    (widget.remove_class if shown else widget.add_class)("wb-hidden")
+
+
+def _step_now(state: StartHere) -> int:
+    """The index of the step that is running or comes next."""
+    if state.measurement is not None and not state.busy:
+        return 4
+    if state.deployment is None:
+        return 0 if state.plan is None or state.state == "planning" else 1
+    return 3 if state.answer.complete and state.state != "asking" else 2
+
+
+def _steps(now: int) -> str:
+    items = []
+    for index, name in enumerate(STEPS):
+        kind = "wb-done" if index < now else "wb-now" if index == now else ""
+        current = ' aria-current="step"' if index == now else ""
+        mark = '<b aria-label="done">✓</b>' if index < now else f"<b>{index + 1}</b>"
+        items.append(f'<li class="{kind}"{current}>{mark}{name}</li>')
+    return f'<ol class="wb-steps" aria-label="Steps">{"".join(items)}</ol>'
+
+
+def _machine(machine: Any) -> str:
+    if machine is None:
+        return '<p class="wb-note">Its speed is measured once, in a few seconds, before the first prediction.</p>'
+    cards = ", ".join(card.name for card in machine.accelerators) or "none found"
+    calibration = machine.calibration
+    speed = format_bytes(calibration.read_bandwidth.value) + "/s" if calibration else "not measured"
+    return pieces.facts(
+        (
+            ("Processor", machine.cpu.name),
+            ("Cores", f"{machine.cpu.physical_cores}, of which {machine.cpu.usable_cores:g} usable"),
+            ("Good at", ", ".join(machine.cpu.instruction_sets) or "nothing special"),
+            (
+                "Memory",
+                f"{format_bytes(machine.memory.available_bytes)} free of {format_bytes(machine.memory.total_bytes)}",
+            ),
+            ("Reads memory at", speed),
+            ("Accelerators", cards),
+            ("System", machine.system),
+        )
+    )
+
+
+def _expectations(plan: Any) -> str:
+    rows = [
+        (label, format_value(e.value, e.unit), f"{format_value(e.low, e.unit)} to {format_value(e.high, e.unit)}")
+        if e.value is not None
+        else (label, "unknown", e.reason)
+        for label, e in ((label, plan.predictions[name]) for name, label in MEANING.items())
+    ]
+    workload = plan.workload
+    caption = f"One request: {workload.prompt_tokens} tokens of prompt, {workload.answer_tokens} tokens of answer"
+    refused = [f"{r.engine}: {r.reason} {r.fix}" for r in plan.refused]
+    return pieces.table(("", "Expected", "Between (9 times in 10)"), rows, caption) + pieces.more(
+        "Why this way", [*plan.reasons, *refused]
+    )
+
+
+def _running(state: StartHere) -> str:
+    if state.deployment is None:
+        return '<p class="wb-note">The model gets a process of its own, on a port that only this computer reaches.</p>'
+    return pieces.facts(
+        (
+            ("Address", state.deployment.endpoint.base_url),
+            ("Model name", state.deployment.endpoint.served_model),
+            ("Speaks", "the OpenAI API, so your programs can use it too"),
+        )
+    )
+
+
+def _answer(answer: Answer, streaming: bool) -> str:
+    if not answer.text:
+        return ""
+    speed = f"<span><strong>{answer.tok_per_s:.0f}</strong> tokens/s</span>" if answer.tok_per_s else ""
+    wait = f"<span>first word after <strong>{format_value(answer.ttft_s, 's')}</strong></span>" if answer.ttft_s else ""
+    return (
+        f'<div class="wb-answer" aria-busy="{str(streaming).lower()}">{pieces.text(answer.text)}</div>'
+        f'<div class="wb-answer-numbers"><span><strong>{answer.pieces}</strong> tokens</span>{speed}{wait}</div>'
+    )
+
+
+def _measurements(plan: Any, measurement: Any) -> str:
+    rows = []
+    for name, label in MEANING.items():
+        estimate, measured = plan.predictions[name], measurement.values[name]
+        expected = format_value(estimate.value, estimate.unit) if estimate.value is not None else "unknown"
+        rows.append((label, expected, measured, error_in_words(estimate, measured)))
+    return pieces.table(
+        ("", "Expected", "Measured (range)", "Error of the prediction"), rows, "Kept in the ledger of this computer"
+    )
+
+
+def _costs(comparison: Any, report: Any) -> str:
+    rows = [
+        (
+            "Here, electricity only",
+            format_usd(comparison.input.usd_per_mtok),
+            format_usd(comparison.output.usd_per_mtok),
+        )
+    ]
+    rows += [(a.title, format_usd(a.input_usd_per_mtok), format_usd(a.output_usd_per_mtok)) for a in comparison.apis]
+    saved = f'<p class="wb-note">The whole report is in {pieces.text(report)}</p>' if report else ""
+    table = pieces.table(("", "Million input tokens", "Million output tokens"), rows, "USD")
+    return table + pieces.more("What was assumed", comparison.assumed) + saved

@@ -1,0 +1,231 @@
+"""What the panel of chapter 0 knows and does, without a widget: plan, deploy, ask, measure, stop.
+
+One step at a time, each as a job. A step that fails or is cancelled leaves everything as it was before it, and `error`
+says why. Nothing is computed here: every number comes from the functions of the package.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from traitlets import Any as AnyTrait
+from traitlets import Bool, Enum, HasTraits, Instance, Int, Unicode
+
+import workbench
+from workbench import models
+from workbench.errors import ServerDied, UsageError
+from workbench.ui.jobs import Context, Event, ThreadJob
+
+BUSY: Final = ("planning", "deploying", "asking", "measuring", "stopping")
+STATES: Final = ("idle", "planning", "planned", "deploying", "ready", "asking", "measuring", "stopping", "stopped")
+GRACE_S: Final = 30.0
+"""How long a deployment waits for a reloaded page, or for the next one that wants the same model."""
+ANSWER_TOKENS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the running step is: a fraction, or None while nobody knows, and what it does."""
+
+    fraction: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as far as it came; one piece of a stream is one token for the engines here."""
+
+    text: str = ""
+    pieces: int = 0
+    ttft_s: float | None = None
+    decode_s: float = 0.0
+    complete: bool = False
+
+    @property
+    def tok_per_s(self) -> float | None:
+        """Tokens per second after the first one."""
+        return (self.pieces - 1) / self.decode_s if self.pieces > 1 and self.decode_s > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The functions of the package that the steps call; tests put others in their place."""
+
+    machine: Callable[..., Any]
+    get_model: Callable[..., Any]
+    plan: Callable[..., Any]
+    deploy: Callable[..., Any]
+    measure: Callable[..., Any]
+    cost: Callable[..., Any]
+    report: Callable[..., Any]
+
+
+def _package() -> Steps:
+    return Steps(
+        machine=lambda progress: workbench.calibrate(workbench.probe(), progress=progress), get_model=models.get,
+        plan=workbench.plan, deploy=workbench.deploy, measure=workbench.measure, cost=workbench.cost,
+        report=workbench.write_report,
+    )  # fmt: skip
+
+
+class StartHere(HasTraits):
+    """The state of the panel. Set the choices, call the steps, watch the rest."""
+
+    state = Enum(STATES, default_value="idle")
+    progress = Instance(Progress, args=())
+    error = Instance(Exception, allow_none=True)
+
+    model = Unicode()
+    question = Unicode()
+    context = Int()
+    repeats = Int()
+    engine = Unicode("auto")
+
+    machine = AnyTrait(None)
+    plan = AnyTrait(None)
+    deployment = AnyTrait(None)
+    answer = Instance(Answer, args=())
+    measurement = AnyTrait(None)
+    comparison = AnyTrait(None)
+    report = AnyTrait(None)
+    foreground = Bool(False)
+
+    def __init__(self, steps: Steps | None = None, **choices: Any) -> None:
+        super().__init__(**choices)
+        self._steps = steps or _package()
+        self._job: ThreadJob | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step is running."""
+        return self.state in BUSY
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait for the running step."""
+        return self._job is None or self._job.join(timeout_s)
+
+    def cancel(self) -> None:
+        """End the running step at its next chance; what it started is taken back."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def make_plan(self) -> None:
+        """Look at the machine, get the model and predict."""
+        if self.deployment is not None:
+            raise UsageError("A model is running.", fix="Stop it before you plan another one.")
+        self.answer, self.measurement, self.comparison, self.report = Answer(), None, None, None
+        self._begin("planning", self._plan, "planned", partial="machine", result="plan")
+
+    def deploy(self) -> None:
+        """Start the planned model, or join a running deployment of the same plan."""
+        self._begin("deploying", self._deploy, "ready", result="deployment")
+
+    def ask(self) -> None:
+        """Ask the question; the answer grows while it comes."""
+        if not self.question.strip():
+            raise UsageError("The question is empty.", fix="Write one.")
+        self.answer = Answer()
+        self._begin("asking", self._ask, "ready", partial="answer", result="answer")
+
+    def measure(self) -> None:
+        """Measure the deployment, compare its cost and write the report."""
+        self._begin("measuring", self._measure, "ready", partial="measurement")
+
+    def stop(self) -> None:
+        """Stop the model, for every page that uses it, and give its memory back."""
+        self._begin("stopping", self._stop, "stopped", result="deployment")
+
+    def _begin(
+        self, state: str, work: Callable[[Context], Any], then: str, *, partial: str = "", result: str = ""
+    ) -> None:
+        if self.busy:
+            return
+        before = self.state
+
+        def hear(event: Event) -> None:
+            match event.kind:
+                case "progress":
+                    self.progress = Progress(event.fraction, event.text)
+                case "partial":
+                    setattr(self, partial, event.value)
+                case "done":
+                    self._end(then, {result: event.value} if result else {})
+                case "error":
+                    self._end(before, {"error": event.error})
+                case "cancelled":
+                    self._end(before, {})
+
+        self.set_trait("error", None)
+        self.progress = Progress()
+        self.state = state
+        self._job = ThreadJob(work, hear)
+        self._job.run_in_foreground() if self.foreground else self._job.start()
+
+    def _end(self, state: str, values: dict[str, Any]) -> None:
+        try:
+            if isinstance(values.get("error"), ServerDied) and self.deployment is not None:
+                self.deployment.release()
+                self.deployment, state = None, "planned"
+            for name, value in values.items():
+                setattr(self, name, value)
+        finally:  # whatever a listener does, the buttons come back
+            self.progress = Progress()
+            self.state = state
+
+    def _plan(self, context: Context) -> Any:
+        machine = self._steps.machine(progress=_checked(context))
+        context.partial(machine)
+        context.progress(None, f"getting {self.model}")
+        model = self._steps.get_model(self.model, progress=_in_bytes(context))
+        context.progress(None, "predicting")
+        return self._steps.plan(model, machine=machine, engine=self.engine, context=self.context)
+
+    def _deploy(self, context: Context) -> Any:
+        return self._steps.deploy(self.plan, grace_s=GRACE_S, progress=_checked(context))
+
+    def _ask(self, context: Context) -> Answer:
+        answer = Answer()
+        for answer in _answers(self.deployment.chat(self.question, max_tokens=ANSWER_TOKENS, temperature=0)):
+            context.partial(answer)
+            context.check()
+        return Answer(answer.text, answer.pieces, answer.ttft_s, answer.decode_s, complete=True)
+
+    def _measure(self, context: Context) -> None:
+        measurement = self._steps.measure(self.deployment, repeats=self.repeats, progress=_checked(context))
+        comparison = self._steps.cost(measurement.values)
+        report = self._steps.report(self.plan, measurement, comparison, answer=self.answer.text)
+        self.comparison, self.report = comparison, report
+        context.partial(measurement)
+
+    def _stop(self, context: Context) -> None:
+        context.progress(None, "stopping the model")
+        self.deployment.stop()
+
+
+def _answers(pieces: Iterator[str]) -> Iterator[Answer]:
+    """The growing answer, with the times at which its pieces came."""
+    begin = time.perf_counter()
+    first, text = 0.0, []
+    for count, piece in enumerate(pieces, start=1):
+        now = time.perf_counter()
+        first = first or now
+        text.append(piece)
+        yield Answer("".join(text), count, first - begin, now - first)
+
+
+def _checked(context: Context) -> Callable[[float | None, str], None]:
+    """A progress function for the package's own steps: each report is also a chance to cancel."""
+
+    def report(fraction: float | None, text: str) -> None:
+        context.check()
+        context.progress(fraction, text)
+
+    return report
+
+
+def _in_bytes(context: Context) -> Callable[[int, int | None, str], None]:
+    report = _checked(context)
+    return lambda done, total, what: report(done / total if total else None, what)

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.models.conftest import write_gguf  # noqa: F401 - a fixture
 from workbench.deployment import state as states
 
 

@@ -15,6 +15,10 @@ from workbench.machine import Machine
 from workbench.models import Model
 
 
+#: Peak memory is predicted and measured over the longest prompt that leaves room for an answer of this many tokens.
+PEAK_ANSWER_TOKENS = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What an engine needs to know to run a model.
@@ -86,7 +90,7 @@ class Engine(ABC):
 
     @abstractmethod
     def memory(self, model: Model, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
-        """Predict the peak memory per device (bytes) over the longest prompt plus 64 tokens."""
+        """Predict the peak memory per device (bytes) over the longest prompt plus PEAK_ANSWER_TOKENS."""
 
     @abstractmethod
     def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int) -> Estimate:

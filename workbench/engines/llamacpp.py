@@ -10,12 +10,15 @@ holds one batch of `n_ubatch` tokens; the vocabulary is kept in hash maps; the r
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from workbench.engines.contract import Availability, Engine, Launch, Settings
+from workbench.engines.contract import PEAK_ANSWER_TOKENS, Availability, Engine, Launch, Settings
 from workbench.errors import EngineUnavailable
 from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Machine
@@ -44,7 +47,7 @@ class LlamaCpp(Engine):
 
     def available(self, machine: Machine | None = None) -> Availability:
         if binary := shutil.which("llama-server"):
-            return Availability(True, version=f"llama-server at {binary}")
+            return Availability(True, version=f"llama-server {_version(binary)}")
         try:
             return Availability(True, version=f"xllamacpp {metadata.version('xllamacpp')}")
         except metadata.PackageNotFoundError:
@@ -192,7 +195,7 @@ def _kv_cache(architecture: Architecture, settings: Settings) -> Estimate:
 def _compute_buffer(architecture: Architecture, settings: Settings) -> Estimate:
     """One batch of activations and the attention mask; without flash attention also the scores of every head."""
     a, cells = architecture, settings.context * settings.concurrency
-    batch = min(UBATCH_TOKENS, cells)
+    batch = min(UBATCH_TOKENS, settings.context - PEAK_ANSWER_TOKENS)  # of the prompt; what is not touched costs nothing
     hidden = 4 * (3 * a.feed_forward + 5 * a.hidden + 8)
     scores = 4 * (cells * (a.heads + 1) + 6.68 * a.hidden)
     per_token = hidden + 2 * cells if settings.flash_attention else max(hidden, scores)
@@ -213,8 +216,21 @@ def _vocabulary(architecture: Architecture) -> Estimate:
 
 
 def _program() -> Estimate:
-    basis = Basis("interpreter, libraries and the server's own buffers", {}, f"measured; {RECORD}")
-    return Estimate.within(PROGRAM_BYTES, "B", basis, 0.15, 0.05)
+    """The two forms differ: one carries a Python interpreter and all of llama.cpp's back ends."""
+    form = "llama-server" if shutil.which("llama-server") else "xllamacpp"
+    basis = Basis("program, libraries and the server's own buffers", {"form": form}, f"measured; {RECORD}")
+    return Estimate.within(PROGRAM_BYTES[form], "B", basis, 0.25, 0.25)
+
+
+@cache
+def _version(binary: str) -> str:
+    """What `llama-server --version` says, such as '8121 (a1b2c3d)'; 'unknown' when it says nothing of the kind."""
+    try:
+        done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    found = re.search(r"version: (.+)", done.stderr + done.stdout)
+    return found[1].strip() if found else "unknown"
 
 
 def _lookup_parameters(model: Model) -> int:
@@ -223,7 +239,7 @@ def _lookup_parameters(model: Model) -> int:
 
 
 VOCABULARY_ENTRY_BYTES = 257
-PROGRAM_BYTES = 33 * MIB
+PROGRAM_BYTES = {"xllamacpp": int(28.5 * MIB), "llama-server": int(10.5 * MIB)}
 # Speed coefficients: one machine, two cores; the intervals say how little that is until the ledger has more.
 SPEED_SOURCE = "fitted to the embedded model on one x86-64 machine (2 cores); wide until the ledger has this machine"
 PREFILL_EFFICIENCY, PREFILL_INTERVAL = 0.44, (0.5, 1.0)

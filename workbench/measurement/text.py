@@ -9,12 +9,13 @@ from typing import Any
 
 from workbench import engines
 from workbench.deployment import Deployment, failures
+from workbench.engines.contract import PEAK_ANSWER_TOKENS
 from workbench.errors import UsageError
 from workbench.evidence import Measured
 from workbench.evidence.ledger import Ledger
 from workbench.machine import PeakSampler, cpu_seconds, probe
 from workbench.measurement.requests import Sample, run_request, template_overhead
-from workbench.planning.workload import PEAK_ANSWER_TOKENS, Workload
+from workbench.planning.workload import Workload
 from workbench.units import now
 
 Progress = Callable[[float | None, str], None]

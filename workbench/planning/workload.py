@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Added to the longest prompt when peak memory is predicted and measured.
-PEAK_ANSWER_TOKENS = 64
-
 
 @dataclass(frozen=True, slots=True)
 class Workload:

@@ -37,10 +37,9 @@ def row(*children: widgets.Widget) -> widgets.HBox:
     return _classed(widgets.HBox(children), "wb-row")
 
 
-def button(label: str, *, icon: str = "", primary: bool = False, hint: str = "") -> widgets.Button:
-    """A button; `primary` marks the one next step."""
-    made = widgets.Button(description=label, icon=icon, tooltip=hint or None)
-    return _classed(made, "wb-button", *(("wb-primary",) if primary else ()))
+def button(label: str, *, icon: str = "", hint: str = "") -> widgets.Button:
+    """A button; the class `wb-primary` marks the one next step."""
+    return _classed(widgets.Button(description=label, icon=icon, tooltip=hint or None), "wb-button")
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:
@@ -78,6 +77,8 @@ def figure(output: widgets.Output, drawn: go.Figure, description: str) -> None:
 
 def _plain(drawn: go.Figure) -> dict[str, Any]:
     plain: dict[str, Any] = drawn.to_plotly_json()
+    # Named here and not in a style sheet: Plotly measures its texts before it places them.
+    plain["layout"].setdefault("font", {})["family"] = 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif'
     plain["config"] = {"displaylogo": False, "displayModeBar": False, "responsive": True}
     return plain
 

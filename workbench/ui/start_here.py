@@ -66,7 +66,7 @@ class Working:
         _show(self.box, state.state in self.states)
         fraction = state.progress.fraction
         self._bar.value = fraction or 0.0
-        (self._bar.add_class if fraction is None else self._bar.remove_class)("wb-unknown")
+        _mark(self._bar, "wb-unknown", fraction is None)
         self._label.value = f'<p class="wb-note" role="status">{pieces.text(state.progress.text or "working")}</p>'
 
 
@@ -95,11 +95,11 @@ class View:
             widgets.BoundedIntText(self.state.context, min=64, max=1_048_576, step=256, description="Context in tokens")
         )
         self._question = _field(widgets.Textarea(self.state.question, rows=2, description="Your question"))
-        self._predict = pieces.button("Predict", icon="line-chart", primary=True)
-        self._deploy = pieces.button("Deploy", icon="play", primary=True)
+        self._predict = pieces.button("Predict", icon="line-chart")
+        self._deploy = pieces.button("Deploy", icon="play")
         self._stop = pieces.button("Stop and free its memory", icon="stop")
-        self._ask = pieces.button("Ask", icon="comment", primary=True)
-        self._measure = pieces.button("Measure", icon="tachometer", primary=True)
+        self._ask = pieces.button("Ask", icon="comment")
+        self._measure = pieces.button("Measure", icon="tachometer")
         cancel = guarded(self.state.cancel, self.show_error)
         groups = (("planning",), ("deploying", "stopping"), ("asking",), ("measuring",))
         self._working = [Working(states, cancel) for states in groups]
@@ -177,6 +177,8 @@ class View:
             control.disabled = state.busy or running
         for control in (self._deploy, self._stop, self._ask, self._measure):
             control.disabled = state.busy
+        for step, control in enumerate((self._predict, self._deploy, self._ask, self._measure)):
+            _mark(control, "wb-primary", step == _step_now(state))
         _show(self._deploy, not running)
         _show(self._stop, running)
         _show(self._measure, running)
@@ -199,6 +201,7 @@ class View:
 
     def _draw_measurement(self) -> None:
         plan, measurement, comparison = self.state.plan, self.state.measurement, self.state.comparison
+        _show(self._measured_figure, measurement is not None)
         if measurement is None:
             self._measured.value, self._measured_figure.outputs = "", ()
             return
@@ -227,7 +230,11 @@ def _actions(*buttons: widgets.Button) -> widgets.HBox:
 
 
 def _show(widget: widgets.DOMWidget, shown: bool) -> None:
-    (widget.remove_class if shown else widget.add_class)("wb-hidden")
+    _mark(widget, "wb-hidden", not shown)
+
+
+def _mark(widget: widgets.DOMWidget, name: str, marked: bool) -> None:
+    (widget.add_class if marked else widget.remove_class)(name)
 
 
 def _step_now(state: StartHere) -> int:
@@ -258,8 +265,8 @@ def _machine(machine: Any) -> str:
     return pieces.facts(
         (
             ("Processor", machine.cpu.name),
-            ("Cores", f"{machine.cpu.physical_cores}, of which {machine.cpu.usable_cores:g} usable"),
-            ("Good at", ", ".join(machine.cpu.instruction_sets) or "nothing special"),
+            ("Cores", _cores(machine.cpu)),
+            ("Instructions", ", ".join(machine.cpu.instruction_sets) or "nothing special"),
             (
                 "Memory",
                 f"{format_bytes(machine.memory.available_bytes)} free of {format_bytes(machine.memory.total_bytes)}",
@@ -271,6 +278,11 @@ def _machine(machine: Any) -> str:
     )
 
 
+def _cores(cpu: Any) -> str:
+    limited = cpu.usable_cores < cpu.physical_cores
+    return f"{cpu.physical_cores}, of which {cpu.usable_cores:g} usable" if limited else f"{cpu.physical_cores}"
+
+
 def _expectations(plan: Any) -> str:
     rows = [
         (label, format_value(e.value, e.unit), f"{format_value(e.low, e.unit)} to {format_value(e.high, e.unit)}")
@@ -279,7 +291,10 @@ def _expectations(plan: Any) -> str:
         for label, e in ((label, plan.predictions[name]) for name, label in MEANING.items())
     ]
     workload = plan.workload
-    caption = f"One request: {workload.prompt_tokens} tokens of prompt, {workload.answer_tokens} tokens of answer"
+    caption = (
+        f"Memory for a context of {plan.settings.context:,} tokens; speed of a request with "
+        f"{workload.prompt_tokens} tokens of prompt and {workload.answer_tokens} of answer"
+    )
     refused = [f"{r.engine}: {r.reason} {r.fix}" for r in plan.refused]
     return pieces.table(("", "Expected", "Between (9 times in 10)"), rows, caption) + pieces.more(
         "Why this way", [*plan.reasons, *refused]

@@ -188,6 +188,7 @@ class StartHere(HasTraits):
 
     def _ask(self, context: Context) -> Answer:
         answer = Answer()
+        context.progress(None, "the model is answering")
         for answer in _answers(self.deployment.chat(self.question, max_tokens=ANSWER_TOKENS, temperature=0)):
             context.partial(answer)
             context.check()

@@ -1,0 +1,131 @@
+"""The real llama.cpp on the embedded model: start, share, fail, and end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+import workbench
+from tests.deployment.conftest import survivors, wait_until
+from tests.deployment.test_lifecycle import kill_kernels
+from workbench import models
+from workbench.errors import ServerDied, StartFailed, UsageError
+from workbench.machine import Machine
+from workbench.models import Model
+from workbench.planning import Plan, plan
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def real_plan(embedded_model: Model, machine: Machine) -> Callable[..., Plan]:
+    return lambda **options: plan(embedded_model, machine=machine, **{"context": 512, "threads": 1, **options})
+
+
+def test_it_answers_in_a_process_of_its_own(real_plan: Callable[..., Plan]) -> None:
+    with workbench.deploy(real_plan()) as deployment:
+        answer = "".join(deployment.chat("Why is the sky blue?", max_tokens=48, temperature=0))
+        assert "scatter" in answer.lower()
+        assert os.getpid() not in deployment.pids()
+        listed = deployment.client.models.list().data
+        assert [model.id for model in listed] == ["smollm2-135m-instruct"]
+    assert survivors(deployment.id) == []
+
+
+def test_a_prompt_longer_than_the_context(real_plan: Callable[..., Plan]) -> None:
+    with workbench.deploy(real_plan()) as deployment:
+        with pytest.raises(UsageError, match=r"has \d+ tokens; the deployment was made for 512"):
+            list(deployment.chat("word " * 2000))
+        assert "".join(deployment.chat("Hi", max_tokens=2))  # and it still answers
+
+
+def test_killed_in_mid_stream(real_plan: Callable[..., Plan]) -> None:
+    pieces = []
+    with workbench.deploy(real_plan()) as deployment, pytest.raises(ServerDied, match="ended by SIGKILL"):
+        for piece in deployment.chat("Tell me a long story.", max_tokens=400):
+            pieces.append(piece)
+            if len(pieces) == 3:
+                os.kill(deployment.state.server_pid, signal.SIGKILL)
+    assert len(pieces) >= 3
+    assert survivors(deployment.id) == []
+
+
+def test_five_killed_kernels(real_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    kill_kernels(real_plan(), tmp_path, 5, least=1)
+
+
+def test_a_file_damaged_after_planning(real_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    """The plan was made from a sound file; what the server then finds is half of it."""
+    made = real_plan()
+    half = tmp_path / "half.gguf"
+    shutil.copy(made.model.path, half)
+    os.truncate(half, half.stat().st_size // 2)
+    with pytest.raises(StartFailed, match="did not start .* It said:"):
+        workbench.deploy(replace(made, model=replace(made.model, path=half)))
+    assert workbench.deployments() == []
+
+
+def test_an_architecture_that_llama_cpp_refuses(
+    write_gguf: Callable[..., Path], machine: Machine, tmp_path: Path
+) -> None:
+    """A sound file without the tensors that its architecture needs."""
+    model = models.get(write_gguf(tmp_path / "tiny.gguf"))
+    with pytest.raises(StartFailed, match="did not start"):
+        workbench.deploy(plan(model, machine=machine, context=64, threads=1))
+    assert workbench.deployments() == []
+
+
+def test_no_web_page_and_no_cors(real_plan: Callable[..., Plan]) -> None:
+    import urllib.error
+    import urllib.request
+
+    with workbench.deploy(real_plan()) as deployment:
+        request = urllib.request.Request(deployment.endpoint.root + "/health", headers={"Origin": "http://evil.example"})
+        with urllib.request.urlopen(request) as answer:
+            assert answer.headers.get("Access-Control-Allow-Origin", "") == ""
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(deployment.endpoint.root + "/")
+        assert caught.value.code in (401, 404)
+        caught.value.close()
+
+
+def test_memory_does_not_grow_with_distinct_prompts(real_plan: Callable[..., Plan]) -> None:
+    """llama.cpp's default cache of old prompts would add tens of MiB for each."""
+    with workbench.deploy(real_plan()) as deployment:
+        list(deployment.chat("warm up " * 100, max_tokens=4))
+        before = deployment.memory().bytes
+        for topic in ("rivers", "bread", "clocks", "snow", "trains"):
+            list(deployment.chat(f"Tell me about {topic}. " * 40, max_tokens=4))
+        assert deployment.memory().bytes < before * 1.03
+
+
+@pytest.mark.slow
+def test_predicted_memory(embedded_model: Model, machine: Machine) -> None:
+    """The figure of the project: within 5 % of the measured peak, never more than 2 % under."""
+    for context in (512, 2048, 8192):
+        made = plan(embedded_model, machine=machine, context=context)
+        with workbench.deploy(made) as deployment:
+            measured = workbench.measure(deployment, repeats=1).values["memory_peak"].value
+        error = made.predictions["memory_peak"].known() / measured - 1
+        assert -0.02 <= error <= 0.05, f"context {context}: {json.dumps(error)}"
+
+
+@pytest.mark.skipif(not shutil.which("llama-server"), reason="llama-server is not on PATH")
+def test_llama_server_on_path(real_plan: Callable[..., Plan]) -> None:
+    with workbench.deploy(real_plan()) as deployment:
+        assert Path(psutil.Process(deployment.state.server_pid).exe()).name == "llama-server"
+        assert "".join(deployment.chat("Name three fruits.", max_tokens=8))
+        assert wait_until(lambda: deployment.memory().bytes > 0, 2)
+
+
+def test_a_plan_can_travel_to_another_process(real_plan: Callable[..., Plan]) -> None:
+    assert pickle.loads(pickle.dumps(real_plan())).to_dict()["model"] == "smollm2-135m-instruct"  # noqa: S301 - our own

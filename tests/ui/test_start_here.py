@@ -1,0 +1,108 @@
+"""The panel itself: as widgets, and in a browser with the real engine from the first prediction to Stop."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from workbench.ui import front_end, start_here
+from workbench.ui.dashboards import serve
+
+ARTEFACTS = Path(__file__).parents[2] / "artefacts"
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, False),
+        ({"VOILA_BASE_URL": "/"}, True),
+        ({"VOILA_PREHEAT": "True"}, True),
+        ({"SERVER_SOFTWARE": "voila/0.5.13"}, True),
+        ({"SERVER_SOFTWARE": "other"}, False),
+    ],
+)
+def test_a_dashboard_is_recognised(environment: dict[str, str], expected: bool) -> None:
+    assert front_end.is_dashboard(environment) is expected
+
+
+def test_colab_runs_jobs_in_the_foreground() -> None:
+    assert not front_end.shows_updates_from_threads({"COLAB_RELEASE_TAG": "release"})
+    assert front_end.shows_updates_from_threads({})
+
+
+def test_in_a_notebook_the_panel_waits_for_a_click() -> None:
+    root = start_here.panel()
+    text = texts(root)
+    assert "This computer" in text
+    assert "AMD" not in text
+
+
+def test_what_a_model_writes_is_text_and_never_markup() -> None:
+    shown = start_here._answer(start_here.Answer("<img src=x onerror=alert(1)>", 3, 0.1, 0.1), streaming=True)
+    assert "<img" not in shown
+    assert "&lt;img" in shown
+
+
+def texts(widget: Any) -> str:
+    own = getattr(widget, "value", "")
+    return " ".join([str(own), *(texts(child) for child in getattr(widget, "children", ()))])
+
+
+@pytest.mark.browser
+@pytest.mark.engine
+def test_from_the_prediction_to_stop(open_page: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    if "WORKBENCH_TEST_HOME" in os.environ:  # a folder that already has the model
+        monkeypatch.setenv("WORKBENCH_HOME", os.environ["WORKBENCH_TEST_HOME"])
+    with serve("00_start_here", open_browser=False, block=False, announce=lambda _: None) as server:
+        page = open_page()
+        page.set_default_timeout(60_000)
+        page.goto(server.url)
+        page.get_by_text("What to expect").wait_for()
+        page.get_by_label("Context in tokens").fill("512")
+        page.get_by_label("Context in tokens").press("Enter")
+        page.get_by_role("button", name="Predict").click()
+        page.get_by_text("a context of 512 tokens").wait_for()
+        page.get_by_role("button", name="Deploy").click()
+        page.get_by_label("Your question").fill("What is <b>water</b>?")
+        page.get_by_role("button", name="Ask").click()
+        page.locator(".wb-answer[aria-busy=true]").wait_for()  # seen while it grows
+        page.locator(".wb-answer[aria-busy=false]").wait_for()
+        assert re.search(r"\d+ tokens/s", page.locator(".wb-answer-numbers").inner_text())
+        page.get_by_role("button", name="Measure").click()
+        page.get_by_text("What a million tokens cost").wait_for()
+        page.locator(".wb-figure .js-plotly-plot").nth(2).wait_for()
+        screenshots(page)
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_role("button", name="Deploy").wait_for()
+        assert page.get_by_role("alert").count() == 0
+        page.goto("about:blank")
+        tree = psutil.Process(server.process.pid).children(recursive=True)
+    assert not [process for process in tree if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert not strays()
+
+
+def screenshots(page: Any) -> None:
+    ARTEFACTS.mkdir(exist_ok=True)
+    for scheme, name in (("dark", "start_here_dark.png"), ("light", "start_here.png")):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.evaluate("scrollTo(0, 0)")
+        page.screenshot(path=ARTEFACTS / name, full_page=True)
+
+
+def strays() -> list[str]:
+    """Servers and watchdogs of this test that are still there."""
+    home = os.environ["WORKBENCH_HOME"]
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("WORKBENCH_HOME") == home and process.pid != os.getpid():
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found

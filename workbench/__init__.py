@@ -12,8 +12,9 @@ Importing this package loads no numerical or machine-learning library and touche
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from workbench import lazy
 
 if TYPE_CHECKING:
     from workbench.costs import compare as cost
@@ -24,32 +25,29 @@ if TYPE_CHECKING:
     from workbench.planning import plan
     from workbench.report import tour, write_report
 
-_EXPORTS = {
-    "Ledger": "workbench.evidence.ledger:Ledger",
-    "attach": "workbench.deployment:attach",
-    "calibrate": "workbench.machine:calibrate",
-    "cost": "workbench.costs:compare",
-    "deploy": "workbench.deployment:deploy",
-    "deployments": "workbench.deployment:deployments",
-    "measure": "workbench.measurement:measure",
-    "plan": "workbench.planning:plan",
-    "probe": "workbench.machine:probe",
-    "stop": "workbench.deployment:stop",
-    "tour": "workbench.report:tour",
-    "write_report": "workbench.report:write_report",
-}
-
 __all__ = [
     "Ledger", "attach", "calibrate", "cost", "deploy", "deployments", "measure", "plan", "probe", "stop", "tour",
     "write_report",
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'workbench' has no attribute {name!r}")
-    module, _, attribute = _EXPORTS[name].partition(":")
-    return getattr(import_module(module), attribute)
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "Ledger": "workbench.evidence.ledger:Ledger",
+        "attach": "workbench.deployment:attach",
+        "calibrate": "workbench.machine:calibrate",
+        "cost": "workbench.costs:compare",
+        "deploy": "workbench.deployment:deploy",
+        "deployments": "workbench.deployment:deployments",
+        "measure": "workbench.measurement:measure",
+        "plan": "workbench.planning:plan",
+        "probe": "workbench.machine:probe",
+        "stop": "workbench.deployment:stop",
+        "tour": "workbench.report:tour",
+        "write_report": "workbench.report:write_report",
+    },
+)
 
 
 def __dir__() -> list[str]:

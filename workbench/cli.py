@@ -351,7 +351,7 @@ class _Status:
         if self._terminal:
             percent = "" if fraction is None else f" {fraction:4.0%}"
             print(f"\r\x1b[K{text}{percent}", end="", file=sys.stderr, flush=True)
-        elif (step := text.split(":")[0]) != self._shown:
+        elif (step := text.partition(":")[0]) != self._shown:
             print(step, file=sys.stderr, flush=True)
             self._shown = step
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import psutil
@@ -40,9 +40,11 @@ def test_a_deployment_answers_and_leaves_nothing(fake_plan: MakePlan, nothing_le
 def test_the_key_is_needed(fake_plan: MakePlan) -> None:
     import openai
 
-    with workbench.deploy(fake_plan()) as deployment, openai.OpenAI(
-        base_url=deployment.endpoint.base_url, api_key="wrong", max_retries=0
-    ) as stranger, pytest.raises(openai.AuthenticationError):
+    with (
+        workbench.deploy(fake_plan()) as deployment,
+        openai.OpenAI(base_url=deployment.endpoint.base_url, api_key="wrong", max_retries=0) as stranger,
+        pytest.raises(openai.AuthenticationError),
+    ):
         stranger.chat.completions.create(model="fake", messages=[{"role": "user", "content": "hi"}])
 
 
@@ -176,7 +178,7 @@ class _Stranger(BaseHTTPRequestHandler):
         pass
 
 
-class _stranger:  # noqa: N801 - used like a function
+class _stranger:
     """A server of somebody else's that answers 200 to everything."""
 
     def __enter__(self) -> int:

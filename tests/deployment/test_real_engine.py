@@ -89,7 +89,9 @@ def test_no_web_page_and_no_cors(real_plan: Callable[..., Plan]) -> None:
     import urllib.request
 
     with workbench.deploy(real_plan()) as deployment:
-        request = urllib.request.Request(deployment.endpoint.root + "/health", headers={"Origin": "http://evil.example"})
+        request = urllib.request.Request(
+            deployment.endpoint.root + "/health", headers={"Origin": "http://evil.example"}
+        )
         with urllib.request.urlopen(request) as answer:
             assert answer.headers.get("Access-Control-Allow-Origin", "") == ""
         with pytest.raises(urllib.error.HTTPError) as caught:

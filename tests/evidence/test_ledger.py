@@ -237,11 +237,11 @@ def test_two_processes_write_at_once(tmp_path: Path) -> None:
     assert {pair["prediction"] for pair in Ledger(path).pairs()} == {f"{n}-{i}" for n in "ab" for i in range(40)}
 
 
-def test_ten_first_uses_at_once(tmp_path: Path) -> None:
+def test_first_uses_at_once(tmp_path: Path) -> None:
     """Threads of one process, each opening a file that is not there yet."""
-    for attempt in range(10):
+    for attempt in range(20):
         ledger = Ledger(tmp_path / f"{attempt}.sqlite")
-        barrier, failures = threading.Barrier(4), []
+        barrier, failures = threading.Barrier(6), []
 
         def use(name: str, ledger: Ledger = ledger, barrier: threading.Barrier = barrier) -> None:
             barrier.wait()
@@ -250,13 +250,13 @@ def test_ten_first_uses_at_once(tmp_path: Path) -> None:
             except LedgerError as error:
                 failures.append(error)  # noqa: B023 - joined below, within the same round
 
-        threads = [threading.Thread(target=use, args=(name,)) for name in "abcd"]
+        threads = [threading.Thread(target=use, args=(name,)) for name in "abcdef"]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert failures == []
-        assert len(ledger.pairs()) == 4
+        assert len(ledger.pairs()) == 6
 
 
 def test_what_was_said_to_be_saved_survives_kill_9(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.ui.conftest import home_with_model  # noqa: F401  a fixture
 from workbench.ui.record import recorded
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,6 @@ class Run:
 @pytest.fixture
 def run_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
     """Execute a notebook with parameters: `run_notebook("00_start_here", context=512)`."""
-    monkeypatch.setenv("WORKBENCH_HOME", os.environ.get("WORKBENCH_TEST_HOME", str(tmp_path / "home")))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))))
 
     def run(name: str | Path, **parameters: Any) -> Run:

@@ -10,6 +10,7 @@ import pytest
 
 
 @pytest.mark.engine
+@pytest.mark.usefixtures("home_with_model")
 def test_the_tour_runs_and_records_what_it_found(run_notebook: Callable[..., Any]) -> None:
     run = run_notebook("00_start_here", context=512, repeats=2)
     for name, measured in run.values["measured"].items():

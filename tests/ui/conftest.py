@@ -18,11 +18,14 @@ ARGUMENTS = [
 HARMLESS = ("r.setData is not a function",)
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Files of the workbench go to a folder of this test."""
-    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+@pytest.fixture
+def home_with_model(home: Path, embedded_model_path: Path) -> Path:
+    """A home of this test that already has the embedded model and the calibration of this computer."""
+    cache, folder = embedded_model_path.parents[2], embedded_model_path.parent
+    shutil.copytree(folder, home / "cache" / folder.relative_to(cache))
+    if (cache / "calibration.json").exists():
+        shutil.copy(cache / "calibration.json", home / "cache")
+    return home
 
 
 @pytest.fixture(scope="session")

@@ -56,9 +56,7 @@ def texts(widget: Any) -> str:
 
 @pytest.mark.browser
 @pytest.mark.engine
-def test_from_the_prediction_to_stop(open_page: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    if "WORKBENCH_TEST_HOME" in os.environ:  # a folder that already has the model
-        monkeypatch.setenv("WORKBENCH_HOME", os.environ["WORKBENCH_TEST_HOME"])
+def test_from_the_prediction_to_stop(open_page: Callable[..., Any], home_with_model: Path) -> None:
     with serve("00_start_here", open_browser=False, block=False, announce=lambda _: None) as server:
         page = open_page()
         page.set_default_timeout(60_000)
@@ -84,7 +82,7 @@ def test_from_the_prediction_to_stop(open_page: Callable[..., Any], monkeypatch:
         page.goto("about:blank")
         tree = psutil.Process(server.process.pid).children(recursive=True)
     assert not [process for process in tree if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-    assert not strays()
+    assert not strays(home_with_model)
 
 
 def screenshots(page: Any) -> None:
@@ -95,13 +93,12 @@ def screenshots(page: Any) -> None:
         page.screenshot(path=ARTEFACTS / name, full_page=True)
 
 
-def strays() -> list[str]:
+def strays(home: Path) -> list[str]:
     """Servers and watchdogs of this test that are still there."""
-    home = os.environ["WORKBENCH_HOME"]
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("WORKBENCH_HOME") == home and process.pid != os.getpid():
+            if process.environ().get("WORKBENCH_HOME") == str(home) and process.pid != os.getpid():
                 found.append(" ".join(process.cmdline()))
         except psutil.Error:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -155,18 +156,26 @@ def deploy(
     Raises DoesNotFit, EngineUnavailable, StartFailed and what `workbench.plan` raises.
     """
     plan = model if isinstance(model, Plan) else planning.plan(model, engine=engine, **options)
+    terms = _Terms(keep, grace_s, port, start_timeout_s)
     key = _share_key(plan, port)
     with FileLock(states.folder() / f"{key}.lock"):
         if share and (running := _join(key, grace_s)):
             return running
         plan.check_fits()
-        for _ in range(PORT_ATTEMPTS - 1):
-            try:
-                return _start(plan, key, keep, grace_s, port, start_timeout_s, progress)
-            except failures.PortTaken as taken:
-                if port:
-                    raise taken.as_usage_error() from None
-        return _start(plan, key, keep, grace_s, port, start_timeout_s, progress)
+        for _ in range(0 if port else PORT_ATTEMPTS - 1):  # a free port may be taken a moment later
+            with suppress(failures.PortTaken):
+                return _start(plan, key, terms, progress)
+        return _start(plan, key, terms, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """How long a deployment lives and where it answers; see `deploy`."""
+
+    keep: bool
+    grace_s: float
+    port: int | None
+    start_timeout_s: float
 
 
 def _share_key(plan: Plan, port: int | None) -> str:
@@ -185,10 +194,8 @@ def _join(key: str, grace_s: float) -> Deployment | None:
     return None
 
 
-def _start(
-    plan: Plan, key: str, keep: bool, grace_s: float, port: int | None, timeout_s: float, progress: Progress | None
-) -> Deployment:
-    orders = _orders(plan, key, keep, grace_s, port or _free_port(), timeout_s)
+def _start(plan: Plan, key: str, terms: _Terms, progress: Progress | None) -> Deployment:
+    orders = _orders(plan, key, terms)
     machine = plan.machine
     Ledger().predict(plan.to_dict(), plan.predictions, machine.hardware_class, machine.fingerprint())
     watchdog = subprocess.Popen(
@@ -201,7 +208,7 @@ def _start(
             starting_lease.write(orders.to_line())
             starting_lease.flush()
             state = _wait_until_ready(State(**orders.state), watchdog, progress)
-            deployment = Deployment(state, leases.Lease(state, grace_s))
+            deployment = Deployment(state, leases.Lease(state, terms.grace_s))
     except BaseException:  # also when the user interrupts: nothing may be left when this returns
         watchdog.wait()
         raise
@@ -224,18 +231,19 @@ def _wait_until_ready(state: State, watchdog: subprocess.Popen[bytes], progress:
         time.sleep(0.02)
 
 
-def _orders(plan: Plan, key: str, keep: bool, grace_s: float, port: int, timeout_s: float) -> Orders:
-    api_key = secrets.token_urlsafe(24)
+def _orders(plan: Plan, key: str, terms: _Terms) -> Orders:
+    port, api_key = terms.port or _free_port(), secrets.token_urlsafe(24)
     launch = plan.engine.launch(plan.model, plan.settings, port, api_key)
+    readable = re.sub(r"[^\w.-]", "-", plan.model.name)  # a model's name may hold anything, a file's may not
     state = State(
-        id=f"{plan.model.name[:24]}-{secrets.token_hex(3)}", model=plan.model.name, engine=plan.engine.name,
-        status=states.STARTING, created=now(), nonce=secrets.token_hex(16), share_key=key, keep=keep,
+        id=f"{readable[:24]}-{secrets.token_hex(3)}", model=plan.model.name, engine=plan.engine.name,
+        status=states.STARTING, created=now(), nonce=secrets.token_hex(16), share_key=key, keep=terms.keep,
         base_url=f"http://127.0.0.1:{port}/v1", api_key=api_key,
         served_model=plan.engine.served_model(plan.model), plan=plan.to_dict(),
     )  # fmt: skip
     return Orders(
         state=asdict(state), argv=list(launch.argv), env=dict(launch.env), port=port,
-        health_path=plan.engine.health_path, start_timeout_s=timeout_s, grace_s=grace_s,
+        health_path=plan.engine.health_path, start_timeout_s=terms.start_timeout_s, grace_s=terms.grace_s,
     )  # fmt: skip
 
 

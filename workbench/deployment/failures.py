@@ -14,20 +14,16 @@ from workbench.errors import ServerDied, StartFailed, UsageError, WorkbenchError
 TAIL_LINES = 12
 
 
-class PortTaken(StartFailed):
-    """Somebody else got the port first."""
-
-    def as_usage_error(self) -> UsageError:
-        """The same for a port that the user asked for: trying another one would not be what they want."""
-        return UsageError(self.what, fix="Ask for another port, or leave it out to get a free one.")
+class PortTaken(UsageError):
+    """Somebody else has the port."""
 
 
-def from_state(state: State) -> StartFailed:
+def from_state(state: State) -> WorkbenchError:
     """The error behind a deployment that did not come up."""
     failure, tail = state.failure, log_tail(state.log_path, TAIL_LINES)
     if failure["kind"] == "port_taken":
         state.log_path.unlink(missing_ok=True)
-        return PortTaken(failure["text"])
+        return PortTaken(failure["text"], fix="Ask for another port, or leave it out to get a free one.")
     what = f"{state.engine} did not start {state.model}: {failure['text']}{_how(failure['exit_code'])}"
     return StartFailed(what + _last_words(tail), fix=f"The whole log: {state.log_path}", details=tail)
 

@@ -4,8 +4,8 @@ It reads its orders (`Orders`, one JSON line) from standard input, which stays o
 started it; further leases are connections to its control port. A lease ends when the system closes it, also after
 kill -9. When the last one is gone and the grace time is over, the whole process tree is terminated, then killed.
 
-Single-threaded on purpose: PR_SET_PDEATHSIG is tied to the thread that starts the server. POSIX only.
-Imports nothing but the standard library, psutil and `workbench.deployment.state`, so that it starts fast and stays small.
+Single-threaded on purpose: PR_SET_PDEATHSIG is tied to the thread that starts the server. POSIX only. Imports nothing
+but the standard library, psutil and the state file's module, so that it starts fast and stays small.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Watchdog:
         try:
             server = subprocess.Popen(
                 self.orders.argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - safe: this process has one thread
             )  # fmt: skip
         except OSError as error:
             return self._fail("exited", f"{self.orders.argv[0]} cannot be started: {error.strerror}.")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from workbench.evidence import Breakdown, Estimate
 from workbench.machine import Machine
 from workbench.models import Model
-
 
 #: Peak memory is predicted and measured over the longest prompt that leaves room for an answer of this many tokens.
 PEAK_ANSWER_TOKENS = 64
@@ -78,7 +78,7 @@ class Engine(ABC):
     capabilities: frozenset[str]
     health_path = "/health"
     #: Sent with each measured request: the same prompt must cost the same twice, and an answer must be full length.
-    benchmark_options: Mapping[str, object] = {}
+    benchmark_options: Mapping[str, object] = MappingProxyType({})
 
     @abstractmethod
     def available(self, machine: Machine | None = None) -> Availability:

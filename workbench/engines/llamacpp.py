@@ -17,6 +17,7 @@ import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 
 from workbench.engines.contract import PEAK_ANSWER_TOKENS, Availability, Engine, Launch, Settings
 from workbench.errors import EngineUnavailable
@@ -28,9 +29,10 @@ from workbench.units import MIB
 
 UBATCH_TOKENS = 512  # llama.cpp's n_ubatch, left at its default
 CACHE_BYTES_PER_ELEMENT = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
-#: Architectures of the gguf library that are not causal language models llama.cpp's server can chat with.
-NOT_GENERATIVE = frozenset({"clip", "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2",
-                            "jina-bert-v3", "eurobert", "t5encoder", "wavtokenizer-dec", "gemma-embedding"})  # fmt: skip
+#: Architectures of the gguf library that make no text.
+NOT_GENERATIVE = frozenset(
+    ["clip", "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert", "t5encoder", "wavtokenizer-dec", "gemma-embedding"]
+)
 RECORD = "records of the embedded model at contexts 512, 2,048 and 8,192 (x86-64 Linux, xllamacpp 2026.10)"
 
 
@@ -41,7 +43,7 @@ class LlamaCpp(Engine):
     title = "llama.cpp"
     formats = frozenset({"gguf"})
     capabilities = frozenset({"chat", "complete"})
-    benchmark_options = {"ignore_eos": True, "cache_prompt": False}
+    benchmark_options = MappingProxyType({"ignore_eos": True, "cache_prompt": False})
 
     # -- what runs here ----------------------------------------------------------------------------------------
 
@@ -121,7 +123,7 @@ class LlamaCpp(Engine):
         per_token = kv_bytes_per_token(a, CACHE_BYTES_PER_ELEMENT[settings.cache_type]) * heads / a.kv_heads
         cache_s = depth * per_token / (one_core * settings.threads * ATTENTION_EFFICIENCY)
         basis = Basis(
-            "weights read ÷ (bandwidth × e) + cache read ÷ (one core's bandwidth × threads × e_attention) + layers × overhead",
+            "weights read ÷ (bandwidth × e) + cache read ÷ (bandwidth × e_attention) + layers × overhead",
             {
                 "weights read": f"{model.decode_read_bytes / 1e6:.4g} MB a token",
                 "bandwidth": f"{bandwidth / 1e9:.3g} GB/s with {settings.threads} threads",
@@ -195,7 +197,9 @@ def _kv_cache(architecture: Architecture, settings: Settings) -> Estimate:
 def _compute_buffer(architecture: Architecture, settings: Settings) -> Estimate:
     """One batch of activations and the attention mask; without flash attention also the scores of every head."""
     a, cells = architecture, settings.context * settings.concurrency
-    batch = min(UBATCH_TOKENS, settings.context - PEAK_ANSWER_TOKENS)  # of the prompt; what is not touched costs nothing
+    batch = min(
+        UBATCH_TOKENS, settings.context - PEAK_ANSWER_TOKENS
+    )  # of the prompt; what is not touched costs nothing
     hidden = 4 * (3 * a.feed_forward + 5 * a.hidden + 8)
     scores = 4 * (cells * (a.heads + 1) + 6.68 * a.hidden)
     per_token = hidden + 2 * cells if settings.flash_attention else max(hidden, scores)

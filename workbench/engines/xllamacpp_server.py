@@ -1,7 +1,7 @@
 """llama.cpp's own server from the `xllamacpp` package, in a process of its own.
 
-Run by path with one JSON argument, so that nothing but llama.cpp is loaded here: every byte of this process counts as
-the engine's. Its defaults do not suit a workbench and are set one by one; see docs/decisions/0003-llama-cpp-settings.md.
+Run by path with one JSON argument, so that nothing but llama.cpp is loaded here: every byte of this process counts
+as the engine's. Its defaults do not suit a workbench and are set one by one (docs/decisions/0003).
 """
 
 from __future__ import annotations

@@ -31,7 +31,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Settings, predictions and reasons. `prefill` and `decode` are tok/s for one request of `workload`; `ttft` is s."""
+    """Settings, predictions and reasons.
+
+    prefill, decode: tok/s, for one request of `workload` alone; ttft: s.
+    """
 
     model: Model
     engine: Engine

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from workbench.costs import Comparison
 from workbench.machine import Machine
 from workbench.measurement import Measurement
 from workbench.planning import Plan
-from workbench.report.html import rows
 from workbench.report.guided import Tour
+from workbench.report.html import rows
 from workbench.units import format_bytes, format_usd
 
 
@@ -28,8 +29,8 @@ def machine(found: Machine) -> str:
     if not found.accelerators:
         lines.append("GPU      none found")
     if calibration := found.calibration:
-        lines.append(f"Measured {calibration.read_bandwidth.value / 1e9:.3g} GB/s of memory bandwidth, "
-                     f"{calibration.matrix_throughput_one_core.value / 1e9:.3g} GFLOP/s a core, {calibration.date}")  # fmt: skip
+        bandwidth, matrix = calibration.read_bandwidth.value, calibration.matrix_throughput_one_core.value
+        lines.append(f"Measured {bandwidth / 1e9:.3g} GB/s, {matrix / 1e9:.3g} GFLOP/s a core, {calibration.date[:10]}")
     else:
         lines.append("Measured not yet: workbench machine --calibrate")
     return "\n".join([*lines, *(f"Note     {note}" for note in found.notes)])
@@ -63,18 +64,25 @@ def comparison_table(made: Plan, measured: Measurement) -> str:
     return "\n".join([head, *body])
 
 
+def cost_table(comparison: Comparison) -> str:
+    """USD per million tokens, here and at the APIs, and what was assumed."""
+    here = comparison.output
+    interval = f" ({format_usd(here.low)} to {format_usd(here.high)})"
+    rows = [("here, electricity only", comparison.input.usd_per_mtok, here.usd_per_mtok, interval)]
+    for api in comparison.apis:
+        rows.append((f"{api.title}, {api.date or 'date unknown'}", api.input_usd_per_mtok, api.output_usd_per_mtok, ""))
+    lines = [f"{name:<40}{format_usd(read):<12}{format_usd(written)}{more}" for name, read, written, more in rows]
+    assumed = [f"  assumed {line}" for line in comparison.assumed]
+    return "\n".join([f"{'USD per million tokens':<40}{'input':<12}output", *lines, *assumed])
+
+
 def result(done: Tour) -> str:
     """How a tour ended: predicted beside measured, what tokens cost, and where to go on."""
-    here = done.comparison
-    lines = [
-        "", comparison_table(done.plan, done.measurement), "",
-        f"{'USD per million tokens':<36}{'input':<12}output",
-        f"{'here, electricity only':<36}{format_usd(here.input.usd_per_mtok):<12}{format_usd(here.output.usd_per_mtok)} "
-        f"({format_usd(here.output.low)} to {format_usd(here.output.high)})",
-        *(f"{api.title + ', ' + (api.date or 'date unknown'):<36}{format_usd(api.input_usd_per_mtok):<12}"
-          f"{format_usd(api.output_usd_per_mtok)}" for api in here.apis),
-        *(f"  assumed {line}" for line in here.assumed), "",
-        f"Report      {done.report}",
-        "Dashboards  workbench dashboards",
-    ]  # fmt: skip
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            "\n" + comparison_table(done.plan, done.measurement),
+            "\n" + cost_table(done.comparison),
+            f"\nReport      {done.report}",
+            "Dashboards  workbench dashboards",
+        ]
+    )

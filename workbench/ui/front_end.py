@@ -1,4 +1,4 @@
-"""Which front end shows a notebook, as far as a panel has to behave differently. Reads the environment, nothing else."""
+"""Which front end shows a notebook, as far as a panel has to behave differently. Reads the environment only."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 STORY: Final = "story"
 
 
-def without_story(_request: Any, *, notebook: Any, cwd: str) -> Any:  # noqa: ARG001  Voilà names its arguments
+def without_story(_request: Any, *, notebook: Any, cwd: str) -> Any:
     """Voilà's hook before a page's kernel starts: the notebook without the cells tagged `story`."""
     notebook.cells = [cell for cell in notebook.cells if STORY not in cell.metadata.get("tags", ())]
     return notebook

@@ -26,7 +26,7 @@ def record(**values: Any) -> None:
         return  # a plain script has no outputs to leave them in
     from IPython.display import display
 
-    display({MIME: plain(values)}, raw=True)
+    display({MIME: plain(values)}, raw=True)  # type: ignore[no-untyped-call]
 
 
 def recorded(notebook: Mapping[str, Any]) -> dict[str, Any]:

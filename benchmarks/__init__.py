@@ -1,0 +1,1 @@
+"""Benchmarks: each measures one figure of the project and writes a record that can be read without the hardware."""

@@ -1,0 +1,221 @@
+"""llama.cpp: the command that starts it, in both forms, and the memory it is predicted to take."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workbench.engines import Launch, Settings
+from workbench.engines.llamacpp import CACHE_BYTES_PER_ELEMENT, LlamaCpp
+from workbench.errors import EngineUnavailable
+from workbench.machine import Machine
+from workbench.models import Architecture, Model
+from workbench.models.architecture import bytes_per_element
+from workbench.units import KIB, MIB
+
+KEY, PORT = "sk-secret", 23456
+SETTINGS = Settings(model="little", format="gguf", context=512, concurrency=3, threads=5, prefill_threads=7,
+                    cache_type="q8_0", flash_attention=False)  # fmt: skip
+#: The same settings as options of the bundled server, every one unlike llama.cpp's own default.
+OPTIONS = {"model": "/x/m.gguf", "alias": "little", "port": PORT, "context": 512, "concurrency": 3, "threads": 5,
+           "prefill_threads": 7, "cache_type": "q8_0", "flash_attention": False}  # fmt: skip
+
+
+@pytest.fixture
+def no_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PATH without llama-server."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.fixture
+def binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A PATH with a llama-server that knows its version and nothing else."""
+    path = tmp_path / "bin" / "llama-server"
+    path.parent.mkdir()
+    path.write_text("#!/bin/sh\necho 'version: 8121 (a1b2c3d)' >&2\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(path.parent))
+    return path
+
+
+def launch(model: Model, **changes: Any) -> Launch:
+    return LlamaCpp().launch(model, replace(SETTINGS, **changes), PORT, KEY)
+
+
+# -- the two forms ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_binary")
+def test_the_bundled_server_gets_its_options_as_json(little_model: Model) -> None:
+    made = launch(little_model)
+    assert made.argv[:2] == (sys.executable, "-I")
+    assert Path(made.argv[2]).name == "xllamacpp_server.py"
+    assert Path(made.argv[2]).is_file()
+    assert json.loads(made.argv[3]) == OPTIONS | {"model": str(little_model.path)}
+    assert made.env == {"LLAMA_API_KEY": KEY}
+
+
+def test_a_llama_server_on_path_is_taken_instead(little_model: Model, binary: Path) -> None:
+    made = launch(little_model)
+    assert made.argv == (str(binary), "--threads", "5", "--threads-batch", "7")
+    assert made.env == {
+        "LLAMA_API_KEY": KEY,
+        "LLAMA_ARG_MODEL": str(little_model.path),
+        "LLAMA_ARG_ALIAS": "little",
+        "LLAMA_ARG_HOST": "127.0.0.1",
+        "LLAMA_ARG_PORT": str(PORT),
+        "LLAMA_ARG_CTX_SIZE": "1536",  # the server shares it among its slots
+        "LLAMA_ARG_N_PARALLEL": "3",
+        "LLAMA_ARG_FLASH_ATTN": "off",
+        "LLAMA_ARG_CACHE_TYPE_K": "q8_0",
+        "LLAMA_ARG_CACHE_TYPE_V": "q8_0",
+        "LLAMA_ARG_CACHE_RAM": "0",
+        "LLAMA_ARG_FIT": "off",
+        "LLAMA_ARG_CORS_ORIGINS": "",
+        "LLAMA_ARG_UI": "0",
+        "LLAMA_ARG_NO_WEBUI": "1",
+        "LLAMA_ARG_ENDPOINT_METRICS": "1",
+        "LLAMA_ARG_NO_ENDPOINT_SLOTS": "1",
+        "LLAMA_ARG_N_GPU_LAYERS": "0",
+    }
+    assert launch(little_model, flash_attention=True).env["LLAMA_ARG_FLASH_ATTN"] == "on"
+
+
+@pytest.mark.usefixtures("no_binary")
+def test_the_key_is_not_in_the_bundled_servers_command(little_model: Model) -> None:
+    assert KEY not in " ".join(launch(little_model).argv)
+
+
+@pytest.mark.usefixtures("binary")
+def test_the_key_is_not_in_the_programs_command(little_model: Model) -> None:
+    assert KEY not in " ".join(launch(little_model).argv)
+
+
+@pytest.mark.usefixtures("binary")
+def test_the_program_says_its_version() -> None:
+    assert LlamaCpp().available().version == "llama-server 8121 (a1b2c3d)"
+
+
+def test_a_program_that_says_nothing_has_an_unknown_version(binary: Path) -> None:
+    binary.write_text("#!/bin/sh\nexit 1\n")
+    assert LlamaCpp().available().version == "llama-server unknown"
+
+
+@pytest.mark.usefixtures("no_binary")
+def test_the_package_says_its_version() -> None:
+    assert LlamaCpp().available().version == f"xllamacpp {metadata.version('xllamacpp')}"
+
+
+@pytest.mark.usefixtures("no_binary")
+def test_neither_of_the_two(little_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    availability = LlamaCpp().available()
+    assert not availability.ok
+    assert availability.fix == "Install it: pip install xllamacpp"
+    with pytest.raises(EngineUnavailable, match=r"Neither llama-server .* pip install xllamacpp"):
+        launch(little_model)
+
+
+# -- the bundled server's parameters ---------------------------------------------------------------------------
+
+
+def test_every_parameter_has_the_value_asked_for() -> None:
+    xllamacpp = pytest.importorskip("xllamacpp")
+    from workbench.engines.xllamacpp_server import parameters
+
+    p = parameters(OPTIONS, KEY)
+    assert (p.model.path, p.model_alias, p.api_keys) == ("/x/m.gguf", {"little"}, [KEY])
+    assert (p.hostnames, p.port) == (["127.0.0.1"], PORT)
+    assert (p.n_ctx, p.n_parallel) == (1536, 3)
+    assert (p.cpuparams.n_threads, p.cpuparams_batch.n_threads) == (5, 7)
+    assert p.cache_type_k == p.cache_type_v == xllamacpp.ggml_type.GGML_TYPE_Q8_0
+    assert p.flash_attn_type == xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    assert p.cache_ram_mib == 0
+    assert p.cors_origins == ""
+    assert (p.fit_params, p.ui, p.endpoint_metrics, p.endpoint_slots) == (False, False, True, False)
+
+
+def test_flash_attention_is_on_or_off_never_guessed() -> None:
+    xllamacpp = pytest.importorskip("xllamacpp")
+    from workbench.engines.xllamacpp_server import parameters
+
+    p = parameters(OPTIONS | {"flash_attention": True}, KEY)
+    assert p.flash_attn_type == xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
+
+
+def test_both_forms_use_the_cpu_alone() -> None:
+    """`llama-server` is told so; the bundled server, whose macOS build has Metal, must be told as well."""
+    pytest.importorskip("xllamacpp")
+    from workbench.engines.xllamacpp_server import parameters
+
+    assert parameters(OPTIONS, KEY).n_gpu_layers == 0
+
+
+@pytest.mark.parametrize("kind", CACHE_BYTES_PER_ELEMENT)
+def test_every_cache_type_has_a_size_and_a_parameter(kind: str) -> None:
+    pytest.importorskip("xllamacpp")
+    from workbench.engines.xllamacpp_server import parameters
+
+    assert CACHE_BYTES_PER_ELEMENT[kind] == bytes_per_element(kind)
+    assert parameters(OPTIONS | {"cache_type": kind}, KEY).cache_type_k.name == f"GGML_TYPE_{kind.upper()}"
+
+
+# -- memory ----------------------------------------------------------------------------------------------------
+
+
+def shape(**changes: Any) -> Architecture:
+    """Llama-2-7B, or another one that differs in some fields."""
+    llama_2_7b = Architecture(
+        "llama", layers=32, hidden=4096, heads=32, kv_heads=32, key_length=128, value_length=128, feed_forward=11008,
+        vocabulary=32000, context_length=4096, tied_embeddings=False,
+    )  # fmt: skip
+    return replace(llama_2_7b, **changes)
+
+
+LLAMA_3_8B = {"kv_heads": 8, "feed_forward": 14336, "vocabulary": 128_256, "context_length": 8192}
+
+
+@pytest.mark.parametrize(
+    ("changes", "cache_type", "bytes_per_token"),
+    [
+        ({}, "f16", 512 * KIB),
+        (LLAMA_3_8B, "f16", 128 * KIB),
+        (LLAMA_3_8B, "q8_0", 128 * KIB * 34 / 64),
+        (LLAMA_3_8B, "q4_0", 128 * KIB * 18 / 64),
+    ],
+)
+def test_the_kv_cache_of_known_models(
+    little_model: Model, machine: Machine, changes: dict[str, Any], cache_type: str, bytes_per_token: float
+) -> None:
+    model = replace(little_model, architecture=shape(**changes))
+    (breakdown,) = LlamaCpp().memory(model, replace(SETTINGS, cache_type=cache_type), machine)
+    assert breakdown.parts["KV cache"].value == bytes_per_token * 512 * 3
+
+
+def test_the_terms_of_the_memory(little_model: Model, machine: Machine) -> None:
+    (breakdown,) = LlamaCpp().memory(little_model, SETTINGS, machine)
+    assert breakdown.device == "RAM"
+    assert list(breakdown.parts) == ["weights", "KV cache", "compute buffer", "vocabulary", "engine"]
+    assert breakdown.parts["weights"].value == little_model.weight_bytes == 25600
+    assert 10 * MIB < breakdown.parts["engine"].known() < 100 * MIB
+
+
+def test_without_flash_attention_the_scores_are_kept(little_model: Model, machine: Machine) -> None:
+    long = replace(SETTINGS, context=4096, concurrency=1)
+    without, with_it = (
+        LlamaCpp()
+        .memory(little_model, replace(long, flash_attention=flash), machine)[0]
+        .parts["compute buffer"]
+        .known()
+        for flash in (False, True)
+    )
+    assert without > with_it

@@ -1,0 +1,147 @@
+"""Measuring, on the fake engine: what is kept, what is refused, and what happens when the server dies meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import workbench
+from tests.deployment.conftest import survivors
+from workbench.engines.contract import PEAK_ANSWER_TOKENS
+from workbench.errors import ServerDied, UsageError
+from workbench.evidence.ledger import Ledger
+from workbench.measurement import Measurement, measure
+from workbench.planning import Plan
+
+MakePlan = Callable[..., Plan]
+
+UNITS = {"memory_peak": "B", "prefill": "tok/s", "decode": "tok/s", "ttft": "s", "tpot": "s", "cpu": "cores"}
+
+
+@pytest.fixture
+def made(fake_plan: MakePlan) -> Plan:
+    return fake_plan()
+
+
+@pytest.fixture
+def measured(made: Plan) -> Measurement:
+    """A measurement of three requests."""
+    with workbench.deploy(made) as deployment:
+        return measure(deployment, repeats=3)
+
+
+def test_every_quantity_is_there_in_its_unit(measured: Measurement) -> None:
+    assert {name: value.unit for name, value in measured.values.items()} == UNITS
+    assert all(value.method and value.value >= 0 for value in measured.values.values())
+    assert measured.values["memory_peak"].value > 0
+
+
+def test_raw_samples_are_kept(measured: Measurement) -> None:
+    assert len(measured.samples) == 3
+    for name in ("prefill", "decode", "ttft", "tpot"):
+        assert len(measured.values[name].samples) == 3
+    assert measured.values["ttft"].samples == tuple(sample.ttft_s for sample in measured.samples)
+
+
+def test_every_request_had_the_length_of_the_workload(made: Plan, measured: Measurement) -> None:
+    assert measured.workload == made.workload
+    for sample in measured.samples:
+        assert (sample.prompt_tokens, sample.answer_tokens) == (256, 64)
+        assert sample.prefill_tok_per_s == pytest.approx(256 / sample.ttft_s)
+        assert sample.tpot_s == pytest.approx(sample.decode_s / 63)
+
+
+def test_the_ledger_has_it_beside_the_prediction(made: Plan, measured: Measurement) -> None:
+    pairs = Ledger().pairs()
+    assert {pair["quantity"] for pair in pairs} == set(made.predictions)
+    assert {(pair["prediction"], pair["measurement"]) for pair in pairs} == {(made.id, measured.number)}
+    assert measured.prediction == made.id
+    for pair in pairs:
+        assert pair["measured"] == measured.values[pair["quantity"]].value
+        assert pair["predicted"] == made.predictions[pair["quantity"]].value
+    assert {(pair["engine"], pair["hardware"]) for pair in pairs} == {("fake", "cpu-x86-64")}
+
+
+def test_it_says_where_it_was_taken(measured: Measurement) -> None:
+    assert {"cpu", "memory", "packages", "fingerprint", "engine_version"} <= set(measured.environment)
+    assert measured.environment["engine_version"] == "0"
+
+
+def test_stable_keys(measured: Measurement) -> None:
+    data = json.loads(json.dumps(measured.to_dict()))
+    assert list(data) == ["prediction", "number", "model", "engine", "created", "workload", "values", "requests",
+                          "environment"]  # fmt: skip
+    assert list(data["values"]) == list(UNITS)
+    assert list(data["values"]["decode"]) == ["value", "unit", "samples", "method", "date"]
+    assert list(data["requests"][0]) == ["ttft_s", "decode_s", "prompt_tokens", "answer_tokens"]
+
+
+def test_measuring_twice_adds_to_the_same_prediction(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan()) as deployment:
+        first, second = measure(deployment, repeats=1), measure(deployment, repeats=1)
+    assert second.number > first.number
+    assert second.prediction == first.prediction
+    assert [error.count for error in Ledger().errors()] == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("repeats", [0, -1])
+def test_no_repeats_are_wrong_use(fake_plan: MakePlan, repeats: int) -> None:
+    with workbench.deploy(fake_plan()) as deployment, pytest.raises(UsageError, match=f"{repeats} repeats"):
+        measure(deployment, repeats=repeats)
+    assert Ledger().pairs() == []
+
+
+def test_progress_rises_to_the_end(fake_plan: MakePlan) -> None:
+    seen: list[tuple[float | None, str]] = []
+    with workbench.deploy(fake_plan()) as deployment:
+        measure(deployment, repeats=2, progress=lambda fraction, text: seen.append((fraction, text)))
+    fractions = [fraction for fraction, _ in seen if fraction is not None]
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+    assert [text for _, text in seen if text.startswith("request")] == ["request 1 of 2", "request 2 of 2"]
+
+
+@pytest.mark.parametrize("context", [64, 128])
+def test_a_small_context_is_measured_with_a_small_workload(fake_plan: MakePlan, context: int) -> None:
+    with workbench.deploy(fake_plan(context=context)) as deployment:
+        result = measure(deployment, repeats=1)
+    (sample,) = result.samples
+    assert sample.prompt_tokens + sample.answer_tokens <= context
+
+
+def test_another_ledger_can_be_given(fake_plan: MakePlan, tmp_path: Path) -> None:
+    """It holds the pair, prediction and all."""
+    other = Ledger(tmp_path / "other.sqlite")
+    with workbench.deploy(fake_plan()) as deployment:
+        result = measure(deployment, repeats=1, ledger=other)
+    assert {pair["measurement"] for pair in other.pairs()} == {result.number}
+
+
+# The warm-up asks for 64 tokens; in a context of 64 tokens it asks for 32 and only the last request for 64.
+@pytest.mark.parametrize(("context", "phase"), [(512, "warm-up"), (64, "longest prompt")])
+def test_a_server_that_dies_meanwhile(fake_plan: MakePlan, context: int, phase: str) -> None:
+    steps: list[str] = []
+    made = fake_plan(context=context, die_after_tokens=PEAK_ANSWER_TOKENS - 24)
+    with workbench.deploy(made) as deployment, pytest.raises(ServerDied, match=r"exit code 3"):
+        measure(deployment, repeats=1, progress=lambda _, text: steps.append(text))
+    assert steps[-1].startswith(phase)
+    assert Ledger().pairs() == []
+    assert workbench.deployments() == []
+    assert survivors(deployment.id) == []
+
+
+def test_a_server_killed_between_two_requests(fake_plan: MakePlan) -> None:
+    import os
+    import signal
+
+    def kill(_: float | None, text: str) -> None:
+        if text == "request 2 of 3":
+            os.kill(deployment.state.server_pid, signal.SIGKILL)
+
+    with workbench.deploy(fake_plan()) as deployment, pytest.raises(ServerDied, match="SIGKILL"):
+        measure(deployment, repeats=3, progress=kill)
+    assert Ledger().pairs() == []
+    assert survivors(deployment.id) == []

@@ -1,0 +1,80 @@
+"""What `Deployment.chat` adds to the official client, counted in function calls: times differ, counts do not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import workbench
+from workbench.deployment import Deployment
+from workbench.planning import Plan
+
+PACKAGE = str(Path(workbench.__file__).parent)
+
+
+def calls_by(folder: str, work: Callable[[], Any]) -> int:
+    """Calls (Python and C) into code below `folder` and out of it, while `work` runs in this thread.
+
+    What the client does by itself is left out: how it cuts the stream into reads depends on the moment.
+    """
+    count = 0
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        nonlocal count
+        ours = frame.f_code.co_filename.startswith(folder)
+        by_us = frame.f_back is not None and frame.f_back.f_code.co_filename.startswith(folder)
+        count += (event == "call" and (ours or by_us)) or (event == "c_call" and ours)
+
+    previous = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(previous)
+    return count
+
+
+def through_chat(deployment: Deployment, tokens: int) -> list[str]:
+    return [*deployment.chat("hello", max_tokens=tokens)]
+
+
+def through_the_client(deployment: Deployment, tokens: int) -> list[str]:
+    def pieces() -> Iterator[str]:
+        with deployment.client.chat.completions.create(
+            model="fake", messages=[{"role": "user", "content": "hello"}], stream=True, max_tokens=tokens
+        ) as stream:
+            for chunk in stream:
+                if chunk.choices and chunk.choices[0].delta.content:
+                    yield chunk.choices[0].delta.content
+
+    return [*pieces()]
+
+
+@pytest.fixture
+def deployment(fake_plan: Callable[..., Plan]) -> Iterator[Deployment]:
+    with workbench.deploy(fake_plan()) as running:
+        through_chat(running, 2)  # imports are made once
+        yield running
+
+
+def per_token(work: Callable[[Deployment, int], list[str]], folder: str, deployment: Deployment) -> float:
+    few, many = (calls_by(folder, lambda n=n: work(deployment, n)) for n in (10, 60))
+    return (many - few) / 50
+
+
+def test_the_same_answer_comes_through_both(deployment: Deployment) -> None:
+    assert through_chat(deployment, 20) == through_the_client(deployment, 20)
+
+
+def test_chat_adds_next_to_nothing_per_token(deployment: Deployment) -> None:
+    """A token costs one call into `chat` and one out of it, to the client's stream: what a plain loop costs too."""
+    chat = per_token(through_chat, PACKAGE, deployment)
+    loop = per_token(through_the_client, __file__, deployment)
+    print(chat, loop)
+    assert chat == 2
+    assert chat - loop == 0

@@ -1,0 +1,204 @@
+"""Plans: what is chosen, what is refused and why, and what a plan says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from workbench import engines, planning
+from workbench.engines import Availability, Engine
+from workbench.engines.fake import FakeEngine
+from workbench.engines.llamacpp import LlamaCpp
+from workbench.errors import DoesNotFit, EngineUnavailable, UnknownName, UnsupportedModel, UsageError, WorkbenchError
+from workbench.machine import Machine
+from workbench.models import Model
+from workbench.planning import Plan
+
+MakePlan = Callable[..., Plan]
+
+KEYS = ["id", "created", "model", "engine", "engine_version", "settings", "workload", "memory_bytes",
+        "prefill_tok_per_s", "decode_tok_per_s", "ttft_s", "reasons", "refused"]  # fmt: skip
+SETTINGS = ["model", "format", "context", "concurrency", "threads", "prefill_threads", "cache_type", "flash_attention"]
+ESTIMATE = ["value", "low", "high", "unit", "basis", "date", "level", "reason"]
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """llama.cpp is here, whatever this computer has."""
+    monkeypatch.setattr(LlamaCpp, "available", lambda *_: Availability(True, version="any"))
+
+
+def plan(model: Model, machine: Machine, **options: object) -> Plan:
+    return planning.plan(model, machine=machine, **{"threads": 1, **options})  # type: ignore[arg-type]
+
+
+# -- what a plan says ------------------------------------------------------------------------------------------
+
+
+def test_stable_keys(fake_plan: MakePlan) -> None:
+    data = json.loads(json.dumps(fake_plan().to_dict()))
+    assert list(data) == KEYS
+    assert list(data["settings"]) == SETTINGS
+    assert list(data["workload"]) == ["prompt_tokens", "answer_tokens"]
+    (device,) = data["memory_bytes"]
+    assert list(device) == ["device", "parts", "total"]
+    for estimate in (data["prefill_tok_per_s"], data["decode_tok_per_s"], data["ttft_s"], device["total"]):
+        assert list(estimate) == ESTIMATE
+        assert list(estimate["basis"]) == ["method", "inputs", "source"]
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_keys_are_the_same_for_every_engine(little_model: Model, machine: Machine) -> None:
+    made = plan(little_model, machine)
+    data = json.loads(json.dumps(made.to_dict()))
+    assert list(data) == KEYS
+    assert data["memory_bytes"][0]["total"]["value"] == made.memory[0].total.known()
+    assert data["decode_tok_per_s"]["unit"] == data["prefill_tok_per_s"]["unit"] == "tok/s"
+    assert (data["ttft_s"]["unit"], data["memory_bytes"][0]["total"]["unit"]) == ("s", "B")
+
+
+def test_every_plan_is_one_of_its_own(fake_plan: MakePlan) -> None:
+    assert fake_plan().id != fake_plan().id
+
+
+def test_predictions_have_the_names_that_measurements_have(fake_plan: MakePlan) -> None:
+    assert list(fake_plan().predictions) == ["memory_peak", "prefill", "decode", "ttft"]
+
+
+# -- what can be asked for -------------------------------------------------------------------------------------
+
+
+def test_the_usual_context_is_no_more_than_the_model_has(little_model: Model, machine: Machine) -> None:
+    assert plan(little_model, machine, engine="fake").settings.context == planning.planner.DEFAULT_CONTEXT
+    short = replace(little_model, architecture=replace(little_model.architecture, context_length=1000))
+    assert plan(short, machine, engine="fake").settings.context == 1000
+
+
+@pytest.mark.parametrize("context", [64, 4096])
+def test_the_ends_of_the_range_can_be_asked_for(little_model: Model, machine: Machine, context: int) -> None:
+    assert plan(little_model, machine, engine="fake", context=context).settings.context == context
+
+
+@pytest.mark.parametrize("context", [4097, 1_000_000])
+def test_a_context_too_large_names_both_numbers(little_model: Model, machine: Machine, context: int) -> None:
+    with pytest.raises(UsageError, match=rf"{context} tokens was asked for; little was trained for 4096"):
+        plan(little_model, machine, engine="fake", context=context)
+
+
+@pytest.mark.parametrize("context", [63, 1, 0, -5])
+def test_a_context_too_small_names_both_numbers(little_model: Model, machine: Machine, context: int) -> None:
+    with pytest.raises(UsageError, match=rf"{context} tokens was asked for.*Ask for 64 to 4096"):
+        plan(little_model, machine, engine="fake", context=context)
+
+
+@pytest.mark.parametrize("concurrency", [0, -1, 257])
+def test_a_concurrency_that_cannot_be(little_model: Model, machine: Machine, concurrency: int) -> None:
+    with pytest.raises(UsageError, match=rf"concurrency of {concurrency} .* 1 to 256"):
+        plan(little_model, machine, engine="fake", concurrency=concurrency)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 3])
+def test_threads_that_cannot_be(little_model: Model, machine: Machine, threads: int) -> None:
+    with pytest.raises(UsageError, match=rf"{threads} threads were asked for; this machine has 2"):
+        plan(little_model, machine, engine="fake", threads=threads)
+
+
+def test_a_machine_that_is_not_this_one_is_not_watched(
+    little_model: Model, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs on this computer now says nothing about a machine that is described."""
+    monkeypatch.setattr("workbench.planning.threads.busy_cores", lambda: 9.0)
+    assert planning.plan(little_model, machine=machine, engine="fake").settings.prefill_threads == 2
+
+
+# -- which engine ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("lama.cpp", "llama.cpp"), ("LLAMA.CPP", "llama.cpp"), ("fak", "fake")])
+def test_an_unknown_engine_meets_the_nearest_name(
+    little_model: Model, machine: Machine, name: str, nearest: str
+) -> None:
+    with pytest.raises(UnknownName, match=rf"no engine called '{name}'\. Did you mean {nearest}\?"):
+        plan(little_model, machine, engine=name)
+
+
+@pytest.mark.usefixtures("installed")
+def test_auto_takes_the_first_that_can(little_model: Model, machine: Machine) -> None:
+    made = plan(little_model, machine)
+    assert (made.engine.name, made.refused) == ("llama.cpp", ())
+    assert "llama.cpp runs gguf files here (any)" in made.reasons
+
+
+def test_auto_never_falls_back_to_the_fake_engine(
+    little_model: Model, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = Availability(False, "Nothing is installed.", "Install it.")
+    monkeypatch.setattr(LlamaCpp, "available", lambda *_: missing)
+    with pytest.raises(EngineUnavailable, match=r"Nothing is installed\. Install it\."):
+        plan(little_model, machine)
+    assert plan(little_model, machine, engine="fake").engine.name == "fake"
+
+
+def test_auto_says_who_was_refused_on_the_way(
+    little_model: Model, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Second(FakeEngine):
+        name = "second"
+
+    monkeypatch.setattr(LlamaCpp, "available", lambda *_: Availability(False, "Not installed.", "Install it."))
+    known: dict[str, Engine] = {"llama.cpp": LlamaCpp(), "second": Second()}
+    monkeypatch.setattr(engines, "ENGINES", dict.fromkeys(known, ""))
+    monkeypatch.setattr(engines, "get", known.__getitem__)
+    made = plan(little_model, machine)
+    assert made.engine.name == "second"
+    assert [(r.engine, r.reason, r.fix) for r in made.refused] == [("llama.cpp", "Not installed.", "Install it.")]
+
+
+@pytest.mark.parametrize("name", ["clip", "bert", "not-an-arch"])
+@pytest.mark.usefixtures("installed")
+def test_an_architecture_that_nothing_here_runs(little_model: Model, machine: Machine, name: str) -> None:
+    other = replace(little_model, architecture=replace(little_model.architecture, name=name))
+    with pytest.raises(UnsupportedModel, match="little") as caught:
+        plan(other, machine)
+    assert name in caught.value.what
+    assert caught.value.fix
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_format_that_nothing_here_opens(little_model: Model, machine: Machine) -> None:
+    with pytest.raises(UnsupportedModel, match="not safetensors") as caught:
+        plan(replace(little_model, format="safetensors"), machine)
+    assert caught.value.fix
+
+
+# -- what fits, and what is not known --------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_does_not_fit_is_said_with_both_numbers(little_model: Model, machine: Machine) -> None:
+    made = plan(little_model, machine)
+    made.check_fits()
+    full = replace(made, machine=replace(machine, memory=replace(machine.memory, available_bytes=1_048_576)))
+    with pytest.raises(DoesNotFit, match=r"little needs about [\d.]+ MiB .* 2048 tokens; 1 MiB .* smaller context"):
+        full.check_fits()
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_uncalibrated_machine_has_no_speed_but_a_reason(little_model: Model, machine: Machine) -> None:
+    made = plan(little_model, replace(machine, calibration=None))
+    for estimate in (made.prefill, made.decode, made.ttft):
+        assert estimate.value is None
+        assert "workbench machine --calibrate" in estimate.reason
+    assert made.memory[0].total.value is not None  # memory needs no calibration
+    assert json.loads(json.dumps(made.to_dict()))["decode_tok_per_s"]["value"] is None
+
+
+def test_a_model_by_name_is_looked_up(machine: Machine, tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="smollm2"):
+        planning.plan("smolm2", machine=machine)
+    with pytest.raises(WorkbenchError, match="cannot be read"):
+        planning.plan(str(tmp_path / "gone.gguf"), machine=machine)

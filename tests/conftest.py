@@ -1,4 +1,4 @@
-"""What every test shares: a home of its own, a described machine, a little model, and the embedded model fetched once."""
+"""What tests share: a home of their own, a described machine, a little model, and the embedded model fetched once."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def embedded_model(embedded_model_path: Path) -> Model:
 def machine() -> Machine:
     """A described two-core machine, calibrated on paper."""
 
-    def bandwidth(value: float) -> Measured:
-        return Measured((value,), "B/s", "made up for tests")
+    def measured(value: float, unit: str) -> Measured:
+        return Measured((value,), unit, "made up for tests")
 
     calibration = Calibration(
-        bandwidth(40e9), bandwidth(30e9), Measured((2e11,), "FLOP/s", "made up"), Measured((1e11,), "FLOP/s", "made up"),
+        measured(40e9, "B/s"), measured(30e9, "B/s"), measured(2e11, "FLOP/s"), measured(1e11, "FLOP/s"),
         date="2026-01-01", threads=2, busy_cores=0.0,
     )  # fmt: skip
     return Machine(

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -148,7 +148,7 @@ def test_dying_in_mid_stream_keeps_what_came(fake_plan: MakePlan) -> None:
 
 
 def test_a_stranger_on_the_port_is_never_taken_for_ours(fake_plan: MakePlan) -> None:
-    with _stranger() as port:
+    with stranger() as port:
         with pytest.raises(UsageError, match=f"Port {port} is in use"):
             workbench.deploy(fake_plan(), port=port)
         assert workbench.deployments() == []
@@ -160,7 +160,7 @@ def test_a_stranger_that_comes_between_is_never_taken_for_ours(
     """The port is free when it is looked at, then taken by somebody who says 200 to everything."""
     ports: list[int] = []
     real = sys.modules["workbench.deployment.deployment"]._free_port
-    with _stranger() as taken:
+    with stranger() as taken:
         monkeypatch.setattr("workbench.deployment.deployment._free_port", lambda: ports.append(1) or (
             taken if len(ports) == 1 else real()
         ))  # fmt: skip
@@ -169,35 +169,29 @@ def test_a_stranger_that_comes_between_is_never_taken_for_ours(
     assert len(ports) == 2
 
 
-class _Stranger(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
+STRANGER = """
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
         self.send_response(200)
         self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_):
         pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
 
 
-class _stranger:
-    """A server of somebody else's that answers 200 to everything."""
-
-    def __enter__(self) -> int:
-        code = (
-            "import http.server\n"
-            "class H(http.server.BaseHTTPRequestHandler):\n"
-            "    def do_GET(self):\n        self.send_response(200); self.end_headers()\n"
-            "    def log_message(self, *a): pass\n"
-            "s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), H); print(s.server_port, flush=True); s.serve_forever()"
-        )
-        self.process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout
-        return int(self.process.stdout.readline())
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout
-        self.process.stdout.close()
+@contextmanager
+def stranger() -> Iterator[int]:
+    """The port of a server of somebody else's that answers 200 to everything."""
+    process = subprocess.Popen([sys.executable, "-c", STRANGER], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        kill(process)
 
 
 # -- users that die --------------------------------------------------------------------------------------------
@@ -252,11 +246,16 @@ def test_ten_killed_kernels_leave_no_survivors(fake_plan: MakePlan, tmp_path: Pa
 def kill_kernels(plan: Plan, tmp_path: Path, count: int, least: int = 5) -> None:
     """Kill a kernel while its deployment runs, `count` times; nothing may survive two seconds."""
     for _ in range(count):
-        user, running = start_user(plan, tmp_path)
-        name = str(running["id"])
-        assert wait_until(lambda: len(survivors(name)) >= least, 5)  # the server, two below it, a sleeper, an orphan
-        kill(user)
-        assert wait_until(lambda: survivors(name) == [], 2), survivors(name)
+        kill_kernel(plan, tmp_path, least)
+
+
+def kill_kernel(plan: Plan, tmp_path: Path, least: int) -> None:
+    """Once: at least `least` processes run, the kernel is killed, and none is left."""
+    user, running = start_user(plan, tmp_path)
+    name = str(running["id"])
+    assert wait_until(lambda: len(survivors(name)) >= least, 5)  # the server, two below it, a sleeper, an orphan
+    kill(user)
+    assert wait_until(lambda: survivors(name) == [], 2), survivors(name)
 
 
 def test_a_kernel_killed_while_it_deploys_leaves_nothing(fake_plan: MakePlan, tmp_path: Path) -> None:

@@ -30,9 +30,10 @@ from workbench.units import MIB
 UBATCH_TOKENS = 512  # llama.cpp's n_ubatch, left at its default
 CACHE_BYTES_PER_ELEMENT = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 #: Architectures of the gguf library that make no text.
-NOT_GENERATIVE = frozenset(
-    ["clip", "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert", "t5encoder", "wavtokenizer-dec", "gemma-embedding"]
-)
+NOT_GENERATIVE = frozenset({
+    "clip", "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3",
+    "eurobert", "t5encoder", "wavtokenizer-dec", "gemma-embedding",
+})  # fmt: skip
 RECORD = "records of the embedded model at contexts 512, 2,048 and 8,192 (x86-64 Linux, xllamacpp 2026.10)"
 
 

@@ -110,7 +110,7 @@ class Ledger:
         return [{**row, "error": _error(row["predicted"], row["measured"])} for row in rows]
 
     def errors(self) -> list[Error]:
-        """The running error of every quantity, per engine and hardware class, of predictions made without the ledger."""
+        """The running error of each quantity, per engine and hardware class, of predictions made without the ledger."""
         groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         for pair in self.pairs():
             if pair["error"] is not None and not pair["calibrated_by_ledger"]:

@@ -1,0 +1,87 @@
+"""The figures draw what they are given, and leave out what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from workbench.evidence import Basis, Breakdown, Estimate, Measured
+from workbench.report import figures
+
+Tell = Callable[..., Any]
+
+
+def test_predicted_beside_measured(story: Tell) -> None:
+    made, measurement, _ = story()
+    figure = figures.predicted_beside_measured(made.predictions, measurement.values)
+    bar, points = figure.data
+    assert (bar.type, points.type) == ("bar", "scatter")
+    assert list(bar.y) == list(points.y) == ["time to first token", "decode", "prefill", "peak memory"]
+    decode = made.predictions["decode"]
+    assert points.x[1] == pytest.approx(100 * 2000 / decode.known())
+    assert bar.base[1] == pytest.approx(100 * decode.low / decode.known())
+    assert bar.base[1] + bar.x[1] == pytest.approx(100 * decode.high / decode.known())
+
+
+def test_what_is_unknown_or_not_measured_is_left_out(story: Tell) -> None:
+    made, measurement, _ = story()
+    predictions = {**made.predictions, "decode": Estimate.unknown("tok/s", "not calibrated")}
+    values = {name: value for name, value in measurement.values.items() if name != "ttft"}
+    figure = figures.predicted_beside_measured(predictions, values)
+    assert len(figure.data) == 2
+    assert list(figure.data[0].y) == list(figure.data[1].y) == ["prefill", "peak memory"]
+
+
+def breakdown(*values: float | None) -> Breakdown:
+    parts = (
+        Estimate.unknown("B", "why") if value is None else Estimate.within(value, "B", Basis("made up"), 0, 0)
+        for value in values
+    )
+    return Breakdown("RAM", {f"part {index}": part for index, part in enumerate(parts)})
+
+
+def test_the_parts_of_the_memory_and_the_peak() -> None:
+    figure = figures.memory_breakdown(breakdown(2**20, 2**21, 2**22), Measured((2.0**23,), "B", "PSS"))
+    assert [(trace.name, *trace.x) for trace in figure.data] == [
+        ("part 0", 1), ("part 1", 2), ("part 2", 4), ("measured peak", 8)
+    ]  # fmt: skip
+    assert figure.layout.barmode == "stack"
+    assert len({trace.marker.color for trace in figure.data}) == 4
+
+
+def test_without_a_measurement_only_the_parts() -> None:
+    assert len(figures.memory_breakdown(breakdown(1, 2)).data) == 2
+
+
+def test_an_unknown_part_is_left_out() -> None:
+    assert [trace.name for trace in figures.memory_breakdown(breakdown(1, None, 3)).data] == ["part 0", "part 2"]
+
+
+def test_no_part_is_dropped_for_want_of_a_colour() -> None:
+    count = len(figures.PALETTE) + 2
+    assert len(figures.memory_breakdown(breakdown(*range(1, count + 1))).data) == count
+
+
+def test_the_cost_of_tokens(story: Tell) -> None:
+    *_, comparison = story()
+    (bars,) = figures.cost_of_tokens(comparison).data
+    assert list(bars.y) == ["here, electricity only", *(api.title for api in comparison.apis)]
+    assert list(bars.x) == [float(p) for p in (comparison.output.usd_per_mtok,
+                                               *(api.output_usd_per_mtok for api in comparison.apis))]  # fmt: skip
+    assert bars.error_x.array[0] == pytest.approx(float(comparison.output.high - comparison.output.usd_per_mtok))
+    assert list(bars.error_x.array[1:]) == [0, 0, 0, 0]
+
+
+def test_figures_read_on_light_and_on_dark_pages(story: Tell) -> None:
+    made, measurement, comparison = story()
+    drawn = (
+        figures.predicted_beside_measured(made.predictions, measurement.values),
+        figures.memory_breakdown(made.memory[0]),
+        figures.cost_of_tokens(replace(comparison, apis=())),
+    )
+    for figure in drawn:
+        assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
+        assert figure.layout.font.color == figures.TEXT

@@ -80,7 +80,7 @@ def test_twice_the_power_costs_twice_as_much(power_w: float, times: int) -> None
 @pytest.mark.parametrize("name", ["power_w", "usd_per_kwh"])
 @pytest.mark.parametrize("value", [0, -0.1, -65, float("nan"), float("inf")])
 def test_a_number_that_cannot_be(name: str, value: float) -> None:
-    with pytest.raises(UsageError, match="above zero|finite"):
+    with pytest.raises(UsageError, match=r"above zero|finite"):
         costs.compare(speeds(), **{name: value})
 
 

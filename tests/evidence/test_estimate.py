@@ -37,7 +37,7 @@ def test_a_value_lies_within_its_interval(value: float, below: float, above: flo
     ],
 )  # fmt: skip
 def test_what_is_no_estimate(value: float | None, low: float | None, high: float | None, reason: str) -> None:
-    with pytest.raises(ValueError, match="bounds|interval"):
+    with pytest.raises(ValueError, match=r"bounds|interval"):
         Estimate(value, low, high, "B", BASIS, reason=reason)
 
 

@@ -8,8 +8,9 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -184,14 +185,22 @@ def test_a_place_nobody_can_write(tmp_path: Path) -> None:
         Ledger(Path("/proc/nobody/ledger.sqlite")).pairs()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(LedgerError, match="permissions"):
-            Ledger(tmp_path / "ledger.sqlite").pairs()
-    finally:
-        tmp_path.chmod(0o700)
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A folder that this process may look into and not write to; root becomes nobody for a while."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o555)
+        me = os.geteuid()
+        if me == 0:
+            os.seteuid(65534)
+        yield Path(name)
+        os.seteuid(me)
+        Path(name).chmod(0o755)
+
+
+def test_a_read_only_folder(read_only: Path) -> None:
+    with pytest.raises(LedgerError, match=r"cannot be used: .+\. Check the disk and the file's permissions"):
+        Ledger(read_only / "ledger.sqlite").pairs()
 
 
 # -- several at once, and kill -9 ------------------------------------------------------------------------------

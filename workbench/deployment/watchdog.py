@@ -21,6 +21,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -81,6 +82,11 @@ class Watchdog:
             self._open_control()
             self._start_server()
             self._watch()
+        except Exception:  # noqa: BLE001 - whatever it is, the log keeps it and the tree still ends
+            self._log(traceback.format_exc().encode())
+            self.state = self.state.update(
+                failure={"kind": "supervisor", "text": "The supervisor failed.", "exit_code": None}
+            )
         finally:
             self._end()
 
@@ -193,12 +199,12 @@ class Watchdog:
         """A client's first line says what it wants; afterwards only its end matters."""
         try:
             line = connection.recv(4096)
-            request = json.loads(line) if line and connection not in self.leases else {}
-        except (OSError, ValueError):
-            line, request = b"", {}
-        if not line or request.get("nonce") != self.state.nonce:
-            if connection in self.leases and line == b"leave\n":
-                return self._leave(connection)
+            if connection in self.leases:
+                return self._leave(connection) if line == b"leave\n" else self._drop(connection)
+            request = dict(json.loads(line))
+        except (OSError, ValueError, TypeError):
+            return self._drop(connection)
+        if request.get("nonce") != self.state.nonce:
             return self._drop(connection)
         if request.get("op") == "stop":
             self.leaving.append(connection)  # closed when everything is gone: the client waits for that
@@ -229,6 +235,9 @@ class Watchdog:
             self.selector.unregister(pipe)
             pipe.close()
             return
+        self._log(chunk)
+
+    def _log(self, chunk: bytes) -> None:
         path = self.state.log_path
         if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
             tail = path.read_bytes()[-LOG_LIMIT_BYTES // 2 :]

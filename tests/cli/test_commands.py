@@ -1,0 +1,179 @@
+"""The commands that run something, on the fake engine."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+from workbench.evidence.ledger import Ledger
+
+pytestmark = pytest.mark.usefixtures("calm")
+FAKE = ("--engine", "fake")
+
+
+# -- run -------------------------------------------------------------------------------------------------------
+
+
+def test_run_answers_once(command: Command, tiny: Path) -> None:
+    done = command("run", tiny, "hello", *FAKE, "--max-tokens", 4)
+    assert (done.status, done.out) == (0, "The quick brown fox \n")
+    assert command("run", tiny, "hello", *FAKE, "--max-tokens", 2, "--json").json == {"answer": "The quick "}
+    assert command("ps", "--json").json == []
+
+
+def test_run_talks_until_the_questions_end(command: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("hi\n\n  \nand then?\n"))
+    done = command("run", tiny, *FAKE, "--max-tokens", 1)
+    assert (done.status, done.out) == (0, "The \nThe \n")
+    assert "Ctrl-D ends" in done.err
+
+
+@pytest.mark.parametrize("name", ["a/bc", "../x", "A B:", "naï"])
+def test_any_name_can_be_run_and_stays_inside(command: Command, tiny: Path, home: Path, name: str) -> None:
+    """A model's name comes from its file, that is, from a stranger, and some hold a path."""
+    tiny.write_bytes(tiny.read_bytes().replace(b"Tiny", name.encode()))
+    assert command("run", tiny, "hello", *FAKE, "--max-tokens", 1).out == "The \n"
+    done = command("tour", tiny, *FAKE, "--repeats", 1, "--json")
+    assert Path(done.json["report"]).parent.resolve() == home / "data" / "reports"
+
+
+# -- deploy, ps, logs, stop ------------------------------------------------------------------------------------
+
+
+def test_a_deployment_from_start_to_stop(command: Command, tiny: Path) -> None:
+    made = command("deploy", tiny, *FAKE, "--json").json
+    assert list(made) == ["id", "base_url", "api_key", "model"]
+    assert made["base_url"].startswith("http://127.0.0.1:")
+    (listed,) = command("ps", "--json").json
+    assert list(listed) == ["id", "model", "engine", "status", "base_url", "created", "keep", "memory_bytes"]
+    assert (listed["id"], listed["status"], listed["keep"]) == (made["id"], "ready", True)
+    assert listed["memory_bytes"] > 0
+    assert made["api_key"] not in command("ps").out
+    assert "fake engine" in command("logs", made["id"]).out
+    assert any("fake engine" in line for line in command("logs", "Tiny", "--json").json["lines"])
+    assert command("stop", made["id"], "--json").json == {"stopped": [made["id"]]}
+    assert command("ps", "--json").json == []
+
+
+def test_deploy_says_how_to_use_and_to_end_it(command: Command, tiny: Path) -> None:
+    done = command("deploy", tiny, *FAKE)
+    assert "export OPENAI_BASE_URL=http://127.0.0.1:" in done.out
+    assert "export OPENAI_API_KEY=" in done.out
+    assert "It runs until: workbench stop Tiny-" in done.out
+    assert command("stop", "--all").out.endswith("stopped\n")
+    assert command("stop", "--all").out == "nothing was running\n"
+
+
+def test_no_lines_of_a_log_are_no_lines(command: Command, tiny: Path) -> None:
+    name = command("deploy", tiny, *FAKE, "--json").json["id"]
+    assert command("logs", name, "--lines", 0, "--json").json == {"lines": []}
+
+
+# -- measure and ledger ----------------------------------------------------------------------------------------
+
+
+def test_measure_and_what_the_ledger_says_then(command: Command, tiny: Path, tmp_path: Path) -> None:
+    assert command("ledger", "--json").json == []
+    assert "(none)" in command("ledger").out
+    done = command("measure", tiny, *FAKE, "--repeats", 2, "--json")
+    assert list(done.json) == ["plan", "measurement"]
+    assert done.json["measurement"]["prediction"] == done.json["plan"]["id"]
+    errors = command("ledger", "--json").json
+    assert [error["quantity"] for error in errors] == ["decode", "memory_peak", "prefill", "ttft"]
+    assert list(errors[0]) == ["engine", "hardware", "quantity", "count", "median_error", "worst_error", "in_interval"]
+    exported = command("ledger", "--export", tmp_path / "pairs.json", "--json")
+    assert "4 pairs written" in exported.err
+    assert json.loads((tmp_path / "pairs.json").read_text()) == Ledger().pairs()
+    assert "decode" in command("ledger").out
+
+
+def test_measure_shows_a_line_per_quantity(command: Command, tiny: Path) -> None:
+    done = command("measure", tiny, *FAKE, "--repeats", 1)
+    titles = ("peak memory", "prefill", "decode", "time to first token")
+    head, *lines = done.out.splitlines()
+    assert head.split() == ["predicted", "measured", "error"]
+    assert [line.startswith(title) for line, title in zip(lines, titles, strict=True)] == [True] * 4
+
+
+def test_what_already_runs_is_measured_against_its_own_plan(command: Command, tiny: Path) -> None:
+    command("deploy", tiny, *FAKE, "--threads", 1, "--json")
+    done = command("measure", tiny, *FAKE, "--threads", 2, "--repeats", 1, "--json").json
+    assert done["measurement"]["prediction"] == done["plan"]["id"]
+    assert done["plan"]["settings"]["threads"] == 1
+
+
+@pytest.mark.parametrize("name", ["pairs.xlsx", "pairs"])
+def test_an_export_nobody_can_write(command: Command, tmp_path: Path, name: str) -> None:
+    done = command("ledger", "--export", tmp_path / name)
+    assert done.status == 2
+    assert "workbench: " in done.err
+
+
+def test_an_export_to_nowhere(command: Command, tmp_path: Path) -> None:
+    done = command("ledger", "--export", tmp_path / "nowhere" / "pairs.csv")
+    assert done.status in (1, 2)
+    assert "nowhere" in done.err
+
+
+@pytest.mark.parametrize("name", ["measure", "tour"])
+def test_no_repeats_are_refused_before_anything_starts(command: Command, tiny: Path, home: Path, name: str) -> None:
+    done = command(name, tiny, *FAKE, "--repeats", 0)
+    assert done.status == 2
+    assert "0 repeats were asked for" in done.err
+    assert not (home / "data" / "ledger.sqlite").exists()
+
+
+# -- tour ------------------------------------------------------------------------------------------------------
+
+
+def test_the_tour_in_json(command: Command, tiny: Path) -> None:
+    done = command("tour", tiny, *FAKE, "--repeats", 2, "--question", "Why?", "--power-w", 50, "--json")
+    assert done.status == 0
+    assert list(done.json) == ["machine", "plan", "question", "answer", "measurement", "cost", "report"]
+    assert (done.json["question"], done.json["answer"][:20]) == ("Why?", "The quick brown fox ")
+    assert len(done.json["measurement"]["requests"]) == 2
+    assert [line.split(":")[0] for line in done.json["cost"]["assumed"]] == ["electricity"]
+    assert Path(done.json["report"]).read_text().startswith("<!doctype html>")
+    assert command("ps", "--json").json == []
+
+
+def test_the_tour_to_read(command: Command, tiny: Path) -> None:
+    done = command("tour", tiny, *FAKE, "--repeats", 1)
+    order = ["Predicted (90 % interval)", "Its answer:", "The quick brown fox", "peak memory",
+             "here, electricity only", "OpenAI GPT-4o", "Report "]  # fmt: skip
+    places = [done.out.index(words) for words in order]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("option", ["--power-w", "--usd-per-kwh"])
+def test_a_price_that_cannot_be_is_refused_before_anything_starts(
+    command: Command, tiny: Path, home: Path, option: str
+) -> None:
+    done = command("tour", tiny, *FAKE, "--repeats", 1, option, 0)
+    assert done.status == 2
+    assert "above zero" in done.err
+    assert not (home / "data" / "ledger.sqlite").exists()
+
+
+def test_a_server_that_dies_on_the_tour(
+    command: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    from workbench.engines import fake, fake_server
+
+    monkeypatch.setattr(fake, "Script", lambda: fake_server.Script(die_after_tokens=5))
+    done = command("tour", tiny, *FAKE)
+    assert done.status == 1
+    assert "exit code 3" in done.err
+    assert command("ps", "--json").json == []
+    assert not (home / "data" / "reports").exists()
+
+
+def test_progress_goes_to_standard_error(command: Command, tiny: Path) -> None:
+    steps: Callable[[str], bool] = command("tour", tiny, *FAKE, "--repeats", 1, "--json").err.__contains__
+    assert steps("looking at this machine")
+    assert steps("warm-up")

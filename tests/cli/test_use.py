@@ -1,0 +1,199 @@
+"""Help, JSON and exit status: 0 for success, 1 for a plain failure, 2 for wrong use; never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+from workbench import cli, engines, models
+from workbench.machine import Machine
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """Every command by name."""
+    (group,) = (action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(group.choices)
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_explains_itself(command: Command, name: str) -> None:
+    done = command(name, "--help")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith(f"usage: workbench {name}")
+    assert commands()[name].description in " ".join(done.out.split())
+    assert "--json" in done.out
+
+
+def test_the_help_names_every_command(command: Command) -> None:
+    done = command("--help")
+    assert done.status == 0
+    assert all(f"    {name} " in done.out or f"    {name}\n" in done.out for name in commands())
+
+
+# -- what is here ----------------------------------------------------------------------------------------------
+
+
+def test_models(command: Command) -> None:
+    done = command("models", "--json")
+    assert [entry["name"] for entry in done.json] == [entry.name for entry in models.known()]
+    assert {tuple(entry) for entry in done.json} == {("name", "title", "task", "licence")}
+    shown = command("models")
+    assert (done.status, shown.status) == (0, 0)
+    assert "smollm2-135m-instruct" in shown.out
+    assert "Apache-2.0" in shown.out
+
+
+def test_engines(command: Command) -> None:
+    done = command("engines", "--json")
+    assert [entry["name"] for entry in done.json] == list(engines.ENGINES)
+    assert {tuple(entry) for entry in done.json} == {("name", "ok", "version", "reason", "fix")}
+    assert "fake" in command("engines").out
+
+
+def test_machine(command: Command) -> None:
+    done = command("machine", "--json")
+    assert done.json["calibration"] is None  # looking measures nothing
+    assert {"fingerprint", "hardware_class", "cpu", "memory", "disk", "accelerators"} <= set(done.json)
+    assert "Measured not yet" in command("machine").out
+    assert "/proc/cpuinfo" in command("machine", "--raw").json
+
+
+def test_plan(command: Command, tiny: Path, calm: Machine) -> None:
+    done = command("plan", tiny, "--engine", "fake", "--json")
+    assert done.status == 0
+    assert list(done.json) == ["id", "created", "model", "engine", "engine_version", "settings", "workload",
+                               "memory_bytes", "prefill_tok_per_s", "decode_tok_per_s", "ttft_s", "reasons",
+                               "refused"]  # fmt: skip
+    assert (done.json["model"], done.json["engine"], done.json["settings"]["context"]) == ("Tiny", "fake", 128)
+    shown = command("plan", tiny, "--engine", "fake")
+    assert f"Test CPU: {calm.cpu.physical_cores} cores" in shown.out
+    assert "Predicted (90 % interval)" in shown.out
+
+
+@pytest.mark.usefixtures("calm")
+def test_plan_takes_its_options(command: Command, tiny: Path) -> None:
+    settings = command(
+        "plan", tiny, "--engine", "fake", "--context", 100, "--concurrency", 3, "--threads", 2, "--json"
+    ).json["settings"]
+    assert (settings["context"], settings["concurrency"], settings["threads"]) == (100, 3, 2)
+
+
+# -- wrong use -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["", "plann", "plan", "logs", "plan x --context many", "tour --x"])
+def test_words_that_are_no_command(command: Command, words: str) -> None:
+    done = command(*words.split())
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("usage: workbench")
+
+
+@pytest.mark.parametrize("name", ["plan", "run", "deploy", "measure", "tour"])
+def test_an_unknown_model_meets_the_nearest_name(command: Command, calm: Machine, name: str) -> None:
+    assert calm
+    done = command(name, "smollm3-135m-instruct", "--json")
+    assert (done.status, done.out) == (2, "")
+    assert "There is no model called 'smollm3-135m-instruct'. Did you mean smollm2-135m-instruct" in done.err
+
+
+@pytest.mark.usefixtures("calm")
+def test_a_folder_as_a_model(command: Command, tiny: Path) -> None:
+    done = command("plan", tiny.parent, "--json")
+    assert (done.status, done.out) == (2, "")
+    assert f"{tiny.parent} is a folder. Give one of the files inside: tiny.gguf." in done.err
+
+
+@pytest.mark.usefixtures("calm")
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--context", "129", "129 tokens was asked for; Tiny was trained for 128"),
+        ("--context", "63", "Ask for 64 to 128"),
+        ("--concurrency", "0", "concurrency of 0"),
+        ("--threads", "0", "0 threads were asked for"),
+        ("--threads", "99", "99 threads were asked for"),
+        ("--engine", "fakr", "Did you mean fake?"),
+    ],
+)
+def test_a_value_that_cannot_be(command: Command, tiny: Path, option: str, value: str, words: str) -> None:
+    done = command("plan", tiny, *([] if option == "--engine" else ["--engine", "fake"]), option, value)
+    assert (done.status, done.out) == (2, "")
+    assert words in done.err
+
+
+def test_stop_wants_to_know_what(command: Command) -> None:
+    for argv in (["stop"], ["stop", "one", "--all"]):
+        done = command(*argv)
+        assert (done.status, done.out) == (2, "")
+        assert "Name one deployment, or say --all. `workbench ps` lists them." in done.err
+
+
+@pytest.mark.parametrize("name", ["stop", "logs"])
+def test_a_deployment_that_does_not_run(command: Command, name: str) -> None:
+    done = command(name, "nobody")
+    assert (done.status, done.out) == (2, "")
+    assert "'nobody'" in done.err
+    assert "Known: ." not in done.err
+
+
+# -- plain failures --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("calm")
+def test_a_damaged_file(command: Command, tiny: Path) -> None:
+    os.truncate(tiny, tiny.stat().st_size // 2)
+    done = command("plan", tiny)
+    assert (done.status, done.out) == (1, "")
+    assert "not a sound GGUF file" in done.err
+
+
+def test_a_model_that_does_not_fit(
+    command: Command, calm: Machine, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    full = replace(calm, memory=replace(calm.memory, available_bytes=1000))
+    monkeypatch.setattr("workbench.planning.planner.calibrate", lambda _: full)
+    done = command("run", tiny, "hello", "--engine", "fake")
+    assert (done.status, done.out) == (1, "")
+    assert "1000 B of memory are available" in done.err
+    assert command("ps", "--json").json == []
+
+
+def test_an_interrupted_command(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(models, "known", interrupt)
+    done = command("models")
+    assert (done.status, done.out) == (130, "")
+    assert "interrupted" in done.err
+
+
+def test_a_reader_that_goes_away() -> None:
+    """`workbench models | head -0`: no complaint."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "workbench.cli", "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout
+    running.stdout.close()
+    assert running.stderr
+    complaint = running.stderr.read()
+    running.stderr.close()
+    assert running.wait() in (0, 1)
+    assert complaint == ""
+
+
+def test_a_home_that_cannot_be_used(command: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_HOME", str(tiny))  # a file
+    for argv in (["ps"], ["ledger"], ["machine"]):
+        done = command(*argv)
+        assert (done.status, done.out) == (2, "")
+        assert "WORKBENCH_HOME" in done.err
+    monkeypatch.undo()

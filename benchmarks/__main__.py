@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import import_time, memory, throughput
+from benchmarks import endings, import_time, memory, throughput
 from benchmarks.record import write
 
-BENCHMARKS = {"import_time": import_time.run, "memory": memory.run, "throughput": throughput.run}
+BENCHMARKS = {
+    "endings": endings.run,
+    "import_time": import_time.run,
+    "memory": memory.run,
+    "throughput": throughput.run,
+}
 
 for name in sys.argv[1:] or BENCHMARKS:
     print(name, flush=True)

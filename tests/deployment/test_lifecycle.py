@@ -315,3 +315,16 @@ def test_a_wrong_nonce_gets_no_lease(fake_plan: MakePlan) -> None:
             stranger.sendall(b'{"op": "stop", "nonce": "guess"}\n')
             assert stranger.recv(16) == b""
         assert "".join(deployment.chat("hi", max_tokens=1)) == "The "
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_hundred_killed_kernels_leave_no_survivors(fake_plan: MakePlan, tmp_path: Path) -> None:
+    kill_kernels(fake_plan(tree_depth=3), tmp_path, 100)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_hundred_cycles_leave_everything_as_it_was(fake_plan: MakePlan, nothing_left: Leftovers) -> None:
+    run_cycles(fake_plan(), 200)
+    assert nothing_left() == []

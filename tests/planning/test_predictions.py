@@ -149,14 +149,17 @@ def test_the_usual_workload_fits_the_usual_context() -> None:
 # -- what is not a LLaMA ---------------------------------------------------------------------------------------
 
 
-def recurrent(name: str = "mamba") -> Model:
+def recurrent() -> Model:
     """A model without attention, as its converter writes it: no heads."""
     shape = Architecture(
-        name, layers=24, hidden=768, heads=0, kv_heads=0, key_length=0, value_length=0, feed_forward=0,
+        "mamba", layers=24, hidden=768, heads=0, kv_heads=0, key_length=0, value_length=0, feed_forward=0,
         vocabulary=50_000, context_length=4096, tied_embeddings=True,
     )  # fmt: skip
-    tensors = (Tensor("token_embd.weight", "F16", (768, 50_000), 38_400_000, 76_800_000),)
-    return Model(name, Path("m.gguf"), shape, tensors, 76_800_000, "F16", "test")
+    tensors = (
+        Tensor("token_embd.weight", "F16", (768, 50_000), 38_400_000, 76_800_000),
+        Tensor("blk.0.ssm_in.weight", "F16", (768, 3072), 2_359_296, 4_718_592),
+    )
+    return Model("recurrent", Path("m.gguf"), shape, tensors, 81_518_592, "F16", "test")
 
 
 def test_a_model_without_attention_can_be_planned() -> None:

@@ -63,7 +63,7 @@ def memory_breakdown(breakdown: Breakdown, measured: Measured | None = None) -> 
         if part.value is not None:
             figure.add_bar(
                 orientation="h", y=["predicted"], x=[part.value / 2**20], name=name, marker_color=colour,
-                text=[format_bytes(part.value)], textposition="inside", insidetextanchor="middle",
+                text=[format_bytes(part.value)], textposition="inside", insidetextanchor="middle", textangle=0, constraintext="none",
                 hovertemplate=f"{name}: {part}<extra></extra>",
             )  # fmt: skip
     if measured:
@@ -81,23 +81,23 @@ def cost_of_tokens(comparison: Comparison) -> go.Figure:
     """USD for a million output tokens: electricity here with its interval, and the APIs' list prices (log scale)."""
     import plotly.graph_objects as go
 
-    here = comparison.output
-    names = ["here, electricity only", *(api.title for api in comparison.apis)]
-    prices = [here.usd_per_mtok, *(api.output_usd_per_mtok for api in comparison.apis)]
-    error = {
-        "type": "data", "symmetric": False, "color": TEXT,
-        "array": [float(here.high - here.usd_per_mtok)] + [0] * len(comparison.apis),
-        "arrayminus": [float(here.usd_per_mtok - here.low)] + [0] * len(comparison.apis),
-    }  # fmt: skip
+    here, apis = comparison.output, comparison.apis
     figure = go.Figure()
-    figure.add_bar(
-        orientation="h", y=names, x=[float(price) for price in prices], error_x=error, showlegend=False,
-        marker_color=[MEASURED] + [PREDICTED] * len(comparison.apis),
-        text=[format_usd(price) for price in prices], textposition="inside", insidetextanchor="start",
+    figure.add_scatter(
+        mode="markers+text", x=[float(here.usd_per_mtok)], y=["here, electricity only"], name="electricity here",
+        marker={"color": MEASURED, "size": 13}, text=[format_usd(here.usd_per_mtok)], textposition="top center",
+        error_x={"type": "data", "symmetric": False, "color": MEASURED, "thickness": 6, "width": 0,
+                 "array": [float(here.high - here.usd_per_mtok)],
+                 "arrayminus": [float(here.usd_per_mtok - here.low)]}, opacity=0.9,
     )  # fmt: skip
-    figure.update_xaxes(type="log", title="USD per million output tokens")
+    figure.add_scatter(
+        mode="markers+text", x=[float(api.output_usd_per_mtok) for api in apis], y=[api.title for api in apis],
+        name="list price of the API", marker={"color": PREDICTED, "size": 13, "symbol": "diamond"},
+        text=[format_usd(api.output_usd_per_mtok) for api in apis], textposition="top center",
+    )  # fmt: skip
+    figure.update_xaxes(type="log", title="USD per million output tokens", tickprefix="$", dtick=1)
     figure.update_yaxes(autorange="reversed")
-    return _styled(figure, height=90 + 42 * len(names))
+    return _styled(figure, height=130 + 46 * (1 + len(apis)))
 
 
 def _bounds(estimate: Estimate) -> tuple[float, float, float]:
@@ -110,6 +110,6 @@ def _styled(figure: Any, height: int) -> Any:
     return figure.update_layout(
         template="none", height=height, margin={"l": 150, "r": 24, "t": 24, "b": 48},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": TEXT, "size": 13},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
         xaxis={"gridcolor": GRID, "zerolinecolor": GRID}, yaxis={"gridcolor": "rgba(0,0,0,0)", "automargin": True},
     )  # fmt: skip

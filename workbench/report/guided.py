@@ -71,7 +71,7 @@ def tour(
     plan = planning.plan(found, machine=machine, engine=engine, context=context)
     if on_plan:
         on_plan(plan)
-    with deploy(plan, progress=progress) as deployment:
+    with deploy(plan, share=False, progress=progress) as deployment:  # others' requests would spoil the numbers
         pieces = []
         for piece in deployment.chat(question, max_tokens=ANSWER_TOKENS, temperature=0):
             pieces.append(piece)

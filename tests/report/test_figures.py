@@ -67,12 +67,16 @@ def test_no_part_is_dropped_for_want_of_a_colour() -> None:
 
 def test_the_cost_of_tokens(story: Tell) -> None:
     *_, comparison = story()
-    (bars,) = figures.cost_of_tokens(comparison).data
-    assert list(bars.y) == ["here, electricity only", *(api.title for api in comparison.apis)]
-    assert list(bars.x) == [float(p) for p in (comparison.output.usd_per_mtok,
-                                               *(api.output_usd_per_mtok for api in comparison.apis))]  # fmt: skip
-    assert bars.error_x.array[0] == pytest.approx(float(comparison.output.high - comparison.output.usd_per_mtok))
-    assert list(bars.error_x.array[1:]) == [0, 0, 0, 0]
+    here, figure = comparison.output, figures.cost_of_tokens(comparison)
+    shown = {y: x for trace in figure.data for y, x in zip(trace.y, trace.x, strict=True)}
+    assert shown == {
+        "here, electricity only": float(here.usd_per_mtok),
+        **{api.title: float(api.output_usd_per_mtok) for api in comparison.apis},
+    }
+    bounds = figure.data[0].error_x
+    assert bounds.array[0] == pytest.approx(float(here.high - here.usd_per_mtok))
+    assert bounds.arrayminus[0] == pytest.approx(float(here.usd_per_mtok - here.low))
+    assert figure.layout.xaxis.type == "log"
 
 
 def test_figures_read_on_light_and_on_dark_pages(story: Tell) -> None:

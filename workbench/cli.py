@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     stop.add_argument("deployment", nargs="?", help="id or model name")
     stop.add_argument("--all", action="store_true", help="end every deployment")
 
-    measure = command("measure", _measure, "Measure a model here, deploying it if it does not run.")
+    measure = command("measure", _measure, "Measure a model here, in a deployment of its own.")
     measure.add_argument("model")
     measure.add_argument("--repeats", type=int, default=5, help="measured requests (default: 5)")
     _add_plan_options(measure)
@@ -92,7 +92,8 @@ def parser() -> argparse.ArgumentParser:
     ledger.add_argument("--export", type=Path, metavar="FILE", help="write every pair to a .csv or .json file")
 
     boards = command("dashboards", _dashboards, "Open the notebooks as dashboards (Voilà, on this computer only).")
-    boards.add_argument("--port", type=int, help="port on 127.0.0.1 (default: a free one)")
+    boards.add_argument("notebook", nargs="?", help="one notebook, such as 00_start_here (default: the list)")
+    boards.add_argument("--port", type=int, help="port on 127.0.0.1")
     boards.add_argument("--no-browser", action="store_true", help="print the address and do not open it")
     return top
 
@@ -226,6 +227,7 @@ def _say(pieces: Iterable[str], options: argparse.Namespace) -> str:
 
 def _deploy(options: argparse.Namespace) -> None:
     from workbench import deployment
+    from workbench.report import text
 
     with _Status() as status:
         running = deployment.deploy(_make_plan(options, status), keep=True, port=options.port, progress=status)
@@ -234,7 +236,7 @@ def _deploy(options: argparse.Namespace) -> None:
     if not options.json:
         print(f"{running.id} answers at {endpoint.base_url} as {endpoint.served_model}\n")
         print(f"export OPENAI_BASE_URL={endpoint.base_url}\nexport OPENAI_API_KEY={endpoint.api_key}\n")
-        print(f"It runs until: workbench stop {running.id}")
+        print(f"It runs until: {text.command('stop')} {running.id}")
     _print_json(options, {
         "id": running.id, "base_url": endpoint.base_url, "api_key": endpoint.api_key, "model": endpoint.served_model,
     })  # fmt: skip
@@ -279,7 +281,7 @@ def _measure(options: argparse.Namespace) -> None:
 
     with _Status() as status:
         plan = _make_plan(options, status)
-        with deployment.deploy(plan, progress=status) as running:
+        with deployment.deploy(plan, share=False, progress=status) as running:
             result = measurement.measure(running, repeats=options.repeats, progress=status)
     if not options.json:
         print(text.comparison_table(plan, result))
@@ -308,7 +310,7 @@ def _ledger(options: argparse.Namespace) -> None:
 def _dashboards(options: argparse.Namespace) -> None:
     from workbench.ui import dashboards
 
-    dashboards.serve(port=options.port, open_browser=not options.no_browser)
+    dashboards.serve(options.notebook, port=options.port, open_browser=not options.no_browser)
 
 
 # -- shared ----------------------------------------------------------------------------------------------------

@@ -219,3 +219,23 @@ def test_without_flash_attention_the_scores_are_kept(little_model: Model, machin
         for flash in (False, True)
     )
     assert without > with_it
+
+
+# -- speed -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("threads", "bandwidth"), [(1, "30 GB/s"), (2, "40 GB/s"), (8, "40 GB/s")])
+def test_decode_is_bound_by_the_memory_of_the_machine(
+    little_model: Model, machine: Machine, threads: int, bandwidth: str
+) -> None:
+    """One core reads 30 GB/s of the described machine's 40."""
+    estimate = LlamaCpp().decode(little_model, replace(SETTINGS, threads=threads), machine, 100)
+    assert estimate.basis.inputs["bandwidth"].startswith(bandwidth)
+
+
+def test_prefill_halves_with_twice_the_threads(little_model: Model, machine: Machine) -> None:
+    one, two = (
+        LlamaCpp().prefill(little_model, replace(SETTINGS, prefill_threads=threads), machine, 256).known()
+        for threads in (1, 2)
+    )
+    assert one == pytest.approx(2 * two)

@@ -74,9 +74,10 @@ def test_every_measured_quantity_stands_beside_its_prediction(ledger: Ledger) ->
 
 def test_the_same_plan_is_stored_once_and_measured_often(ledger: Ledger) -> None:
     first = record(ledger, "a", {"decode": guess(100)}, {"decode": measured(100)})
-    second = record(ledger, "a", {"decode": guess(999)}, {"decode": measured(50)})
+    second = record(ledger, "a", {"decode": guess(999)}, {"decode": measured(50)}, hardware="another")
     assert second > first
     assert [(p["predicted"], p["measured"]) for p in ledger.pairs()] == [(100, 100), (100, 50)]
+    assert {p["hardware"] for p in ledger.pairs()} == {"cpu-x86-64"}
 
 
 def test_running_error_and_how_often_the_interval_held(ledger: Ledger) -> None:
@@ -103,6 +104,15 @@ def test_what_was_not_predicted_is_kept_and_not_judged(ledger: Ledger) -> None:
     record(ledger, "a", {"decode": Estimate.unknown("tok/s", "not calibrated")}, {"decode": measured(100)})
     (pair,) = ledger.pairs()
     assert (pair["predicted"], pair["low"], pair["error"], pair["measured"]) == (None, None, None, 100)
+    assert ledger.errors() == []
+
+
+def test_predictions_that_learned_from_the_ledger_are_not_judged_by_it(ledger: Ledger) -> None:
+    record(ledger, "a", {"decode": guess(100)}, {"decode": measured(100)})
+    with sqlite3.connect(ledger.path) as database:
+        database.execute("UPDATE prediction SET calibrated_by_ledger = 1")
+    database.close()
+    assert len(ledger.pairs()) == 1
     assert ledger.errors() == []
 
 

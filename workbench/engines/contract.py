@@ -24,7 +24,8 @@ class Settings:
     """What an engine needs to know to run a model.
 
     context: tokens of prompt and answer together, per request; concurrency: requests served at once;
-    threads / prefill_threads: CPU threads for decode and for prefill; cache_type: element type of the KV cache.
+    threads / prefill_threads: CPU threads for decode and for prefill; cache_type: element type of the KV cache;
+    prompt_cache_bytes: most memory for keeping earlier prompts, none by default.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Settings:
     prefill_threads: int = 1
     cache_type: str = "f16"
     flash_attention: bool = True
+    prompt_cache_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

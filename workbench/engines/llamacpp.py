@@ -86,6 +86,7 @@ class LlamaCpp(Engine):
             "weights": _weights(model),
             "KV cache": _kv_cache(model.architecture, settings),
             "compute buffer": _compute_buffer(model.architecture, settings),
+            "prompt cache": _prompt_cache(settings),
             "vocabulary": _vocabulary(model.architecture),
             "engine": _program(),
         }
@@ -147,7 +148,7 @@ class LlamaCpp(Engine):
             "model": str(model.path), "alias": model.name, "port": port, "context": settings.context,
             "concurrency": settings.concurrency, "threads": settings.threads,
             "prefill_threads": settings.prefill_threads, "cache_type": settings.cache_type,
-            "flash_attention": settings.flash_attention,
+            "flash_attention": settings.flash_attention, "cache_ram_mib": settings.prompt_cache_bytes // MIB,
         }  # fmt: skip
         program = Path(__file__).with_name("xllamacpp_server.py")
         return Launch((sys.executable, "-I", str(program), json.dumps(options)), {"LLAMA_API_KEY": api_key})
@@ -166,7 +167,7 @@ def _llama_server(binary: str, model: Model, settings: Settings, port: int, api_
         "LLAMA_ARG_FLASH_ATTN": "on" if settings.flash_attention else "off",
         "LLAMA_ARG_CACHE_TYPE_K": settings.cache_type,
         "LLAMA_ARG_CACHE_TYPE_V": settings.cache_type,
-        "LLAMA_ARG_CACHE_RAM": "0",
+        "LLAMA_ARG_CACHE_RAM": str(settings.prompt_cache_bytes // MIB),
         "LLAMA_ARG_FIT": "off",
         "LLAMA_ARG_CORS_ORIGINS": "",
         "LLAMA_ARG_UI": "0",
@@ -195,29 +196,36 @@ def _kv_cache(architecture: Architecture, settings: Settings) -> Estimate:
     return Estimate.within(per_token * cells, "B", basis, 0.0, 0.01)
 
 
+def _prompt_cache(settings: Settings) -> Estimate:
+    most = settings.prompt_cache_bytes
+    basis = Basis("the most it may take; nothing until prompts have been answered", {"limit": f"{most} B"}, "a setting")
+    return Estimate(most, 0, most, "B", basis)
+
+
 def _compute_buffer(architecture: Architecture, settings: Settings) -> Estimate:
     """One batch of activations and the attention mask; without flash attention also the scores of every head."""
     a, cells = architecture, settings.context * settings.concurrency
-    batch = min(
-        UBATCH_TOKENS, settings.context - PEAK_ANSWER_TOKENS
-    )  # of the prompt; what is not touched costs nothing
+    # Of a batch that no prompt fills, only what is touched takes memory.
+    batch = min(UBATCH_TOKENS, settings.context - PEAK_ANSWER_TOKENS)
     hidden = 4 * (3 * a.feed_forward + 5 * a.hidden + 8)
-    scores = 4 * (cells * (a.heads + 1) + 6.68 * a.hidden)
+    queries, keys = a.heads * a.key_length, a.kv_heads * a.key_length
+    scores = 4 * (cells * (a.heads + 1) + 3 * a.hidden + 3 * queries + 2 * keys + 5)
     per_token = hidden + 2 * cells if settings.flash_attention else max(hidden, scores)
     basis = Basis(
         "batch × 4 B × (3 feed-forward + 5 hidden) + mask; without flash attention the scores of all heads",
         {"batch": f"{batch} tokens", "cells": f"{cells}"},
-        f"fitted to llama.cpp's log for the embedded model; {RECORD}",
+        "llama.cpp's own log for models of nine shapes, 2026-11-23",
     )
     return Estimate.within(batch * per_token, "B", basis, 0.15, 0.15)
 
 
 def _vocabulary(architecture: Architecture) -> Estimate:
-    entries = architecture.vocabulary + architecture.merges
+    tokens, merges = architecture.vocabulary, architecture.merges
     basis = Basis(
-        f"(tokens + merges) × {VOCABULARY_ENTRY_BYTES} B", {"tokens + merges": f"{entries}"}, f"fitted; {RECORD}"
-    )
-    return Estimate.within(entries * VOCABULARY_ENTRY_BYTES, "B", basis, 0.1, 0.1)
+        f"tokens × {TOKEN_BYTES} B + merges × {MERGE_BYTES} B", {"tokens": f"{tokens}", "merges": f"{merges}"},
+        "fitted to five vocabularies, 2026-11-23",
+    )  # fmt: skip
+    return Estimate.within(tokens * TOKEN_BYTES + merges * MERGE_BYTES, "B", basis, 0.1, 0.1)
 
 
 def _program() -> Estimate:
@@ -243,8 +251,8 @@ def _lookup_parameters(model: Model) -> int:
     return model.architecture.vocabulary * model.architecture.hidden
 
 
-VOCABULARY_ENTRY_BYTES = 257
-PROGRAM_BYTES = {"xllamacpp": int(28.5 * MIB), "llama-server": int(10.5 * MIB)}
+TOKEN_BYTES, MERGE_BYTES = 236, 197
+PROGRAM_BYTES = {"xllamacpp": int(32.25 * MIB), "llama-server": int(14.25 * MIB)}
 # Speed coefficients: one machine, two cores; the intervals say how little that is until the ledger has more.
 SPEED_SOURCE = "fitted to the embedded model on one x86-64 machine (2 cores); wide until the ledger has this machine"
 PREFILL_EFFICIENCY, PREFILL_INTERVAL = 0.44, (0.5, 1.0)

@@ -44,7 +44,7 @@ def parameters(options: dict[str, Any], api_key: str) -> Any:
         else xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     )
     p.cache_type_k = p.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{options['cache_type'].upper()}")
-    p.cache_ram_mib = 0  # a cache of old prompts grows by tens of MiB per prompt, to 8 GiB
+    p.cache_ram_mib = options["cache_ram_mib"]  # 0 unless asked for: it grows by tens of MiB per prompt, to 8 GiB
     p.fit_params = False  # the plan decides what fits; the server must not change it
     p.cors_origins = ""  # no web page may call this server
     p.ui = False

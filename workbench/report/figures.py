@@ -60,10 +60,11 @@ def memory_breakdown(breakdown: Breakdown, measured: Measured | None = None) -> 
 
     figure = go.Figure()
     for colour, (name, part) in zip(PALETTE, breakdown.parts.items(), strict=False):
-        if part.value is not None:
+        if part.value:  # neither unknown nor nothing
             figure.add_bar(
                 orientation="h", y=["predicted"], x=[part.value / 2**20], name=name, marker_color=colour,
-                text=[format_bytes(part.value)], textposition="inside", insidetextanchor="middle", textangle=0, constraintext="none",
+                text=[format_bytes(part.value)], textposition="inside", insidetextanchor="middle",
+                textangle=0, constraintext="none",
                 hovertemplate=f"{name}: {part}<extra></extra>",
             )  # fmt: skip
     if measured:

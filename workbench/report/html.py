@@ -63,6 +63,8 @@ def error_in_words(estimate: Estimate, measured: Measured) -> str:
 def _embed(drawn: tuple[Any, ...]) -> list[str]:
     """Figures as HTML; plotly's script comes along once, so that the file needs no network."""
     return [
-        figure.to_html(full_html=False, include_plotlyjs=index == 0, config={"displayModeBar": False, "responsive": True})
+        figure.to_html(
+            full_html=False, include_plotlyjs=index == 0, config={"displayModeBar": False, "responsive": True}
+        )
         for index, figure in enumerate(drawn)
     ]

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+from pathlib import Path
+
 from workbench.costs import Comparison
 from workbench.machine import Machine
 from workbench.measurement import Measurement
@@ -76,6 +81,14 @@ def cost_table(comparison: Comparison) -> str:
     return "\n".join([f"{'USD per million tokens':<40}{'input':<12}output", *lines, *assumed])
 
 
+def command(name: str) -> str:
+    """How to type a command of the workbench here: with its path when it is not on PATH."""
+    program = Path(sys.executable).with_name("workbench")
+    if shutil.which("workbench") or not program.exists():
+        return f"workbench {name}"
+    return f"{os.path.relpath(program) if program.is_relative_to(Path.cwd()) else program} {name}"
+
+
 def result(done: Tour) -> str:
     """How a tour ended: predicted beside measured, what tokens cost, and where to go on."""
     return "\n".join(
@@ -83,6 +96,6 @@ def result(done: Tour) -> str:
             "\n" + comparison_table(done.plan, done.measurement),
             "\n" + cost_table(done.comparison),
             f"\nReport      {done.report}",
-            "Dashboards  workbench dashboards",
+            f"Dashboards  {command('dashboards')}",
         ]
     )

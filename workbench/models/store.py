@@ -1,0 +1,83 @@
+"""The workbench's own cache: files named by their content, each brought by one process while the others wait.
+
+Knows nothing of where a file comes from; `keep` is given what brings it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workbench import folders
+from workbench.errors import AssetUnavailable, BadModelFile
+from workbench.models.download import is_disk_full, no_space, require_space, size_of
+from workbench.models.verification import Progress, Wanted
+
+
+def place(wanted: Wanted) -> Path:
+    """Where the cache keeps a file: by its content, so that a new version never replaces one in use."""
+    return folders.cache() / "assets" / wanted.key[:16] / wanted.file
+
+
+def kept(wanted: Wanted) -> Path | None:
+    """The file, if it lies verified in the cache."""
+    path = place(wanted)
+    return path if wanted.is_at(path) else None
+
+
+def keep(wanted: Wanted, bring: Callable[[Path], None], progress: Progress | None) -> Path:
+    """The file in the cache, verified; `bring` puts it at a path, whole or not at all, where it is not there yet."""
+    if path := kept(wanted):
+        return path
+    path = place(wanted)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path, wanted, progress):
+            if not kept(wanted):  # nobody was faster
+                path.unlink(missing_ok=True)  # damaged, if it is there at all
+                bring(path)
+    except OSError as error:
+        raise AssetUnavailable(f"{path} cannot be written: {error.strerror}.") from error
+    if not wanted.is_at(path, progress):
+        raise BadModelFile(f"{path} was written and reads back differently.", fix="Check the disk it lies on.")
+    return path
+
+
+@contextmanager
+def partial(wanted: Wanted, what: str, *, more_bytes: int = 0) -> Iterator[Path]:
+    """Where the download of this very file goes on; kept when it is cut short, removed when it is done.
+
+    more_bytes: what is written beside it. Raises NoSpace, before or once the disk is full; then nothing is left of it.
+    """
+    folder = folders.cache() / "assets" / "parts"
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{wanted.key}.part"
+    needed_bytes = (wanted.bytes or 0) - size_of(part) + more_bytes
+    require_space(folder, needed_bytes, what)
+    try:
+        yield part
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        part.unlink(missing_ok=True)
+        raise no_space(folder, needed_bytes, what) from error
+    part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(path: Path, wanted: Wanted, progress: Progress | None) -> Iterator[None]:
+    """Only one process at a time; the system releases the lock of a process that dies."""
+    import filelock
+
+    lock = filelock.FileLock(path.parent / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        if progress:
+            progress(0, wanted.bytes or 0, f"Waiting for another process that fetches {wanted.file}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -11,6 +11,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"workbench: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print("\nworkbench: interrupted; nothing was left running.", file=sys.stderr)
+        print("\nworkbench: interrupted.", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, and Python would complain when it flushes
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line; its help texts are the documentation of the commands."""
     top = argparse.ArgumentParser(prog="workbench", description="Run open AI models yourself, and know what it takes.")
+    top.add_argument("--version", action="version", version=f"%(prog)s {metadata.version('open-model-workbench')}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
@@ -50,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     tour.add_argument("model", nargs="?", help="model name or path (default: the embedded one)")
     tour.add_argument("--question", help="what to ask")
     tour.add_argument("--repeats", type=int, default=5, help="measured requests (default: 5)")
-    _add_plan_options(tour)
+    _add_plan_options(tour, brief=True)
     _add_cost_options(tour)
 
     machine = command("machine", _machine, "What this computer is.")
@@ -98,10 +100,10 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_plan_options(sub: argparse.ArgumentParser) -> None:
+def _add_plan_options(sub: argparse.ArgumentParser, *, brief: bool = False) -> None:
     sub.add_argument("--engine", default="auto", help="engine to use (default: the first that can)")
     sub.add_argument("--context", type=int, help="tokens of prompt and answer together (default: 2048)")
-    if sub.prog.split()[-1] != "tour":
+    if not brief:
         sub.add_argument("--concurrency", type=int, default=1, help="requests served at once (default: 1)")
         sub.add_argument("--threads", type=int, help="CPU threads (default: chosen by what else runs)")
 
@@ -184,6 +186,8 @@ def _plan(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     from workbench import deployment
 
+    if options.json and options.prompt is None:
+        raise UsageError("--json needs a prompt.", fix="Give one, or leave --json out to chat.")
     with _Status() as status:
         running = deployment.deploy(_make_plan(options, status), progress=status)
     with running:
@@ -246,7 +250,7 @@ def _ps(options: argparse.Namespace) -> None:
     from workbench import deployment, machine
 
     running = deployment.deployments()
-    memory = {s.id: machine.memory_bytes(p.pid for p in machine.descendants(s.server_pid)).bytes for s in running}
+    memory = {state.id: machine.memory_bytes(state.server_pids()).bytes for state in running}
     if not options.json:
         rows = [(s.id, s.engine, s.status, s.base_url, units.format_bytes(memory[s.id]), s.created) for s in running]
         _print_table([("id", "engine", "status", "address", "memory", "since")], rows)
@@ -284,7 +288,7 @@ def _measure(options: argparse.Namespace) -> None:
         with deployment.deploy(plan, share=False, progress=status) as running:
             result = measurement.measure(running, repeats=options.repeats, progress=status)
     if not options.json:
-        print(text.comparison_table(plan, result))
+        print(text.comparison_table(result))
     _print_json(options, {"plan": plan.to_dict(), "measurement": result.to_dict()})
 
 
@@ -331,7 +335,7 @@ def _make_plan(options: argparse.Namespace, progress: Callable[[float | None, st
 
 def _print_json(options: argparse.Namespace, value: Any) -> None:
     if options.json:
-        print(json.dumps(value, indent=1, default=str))
+        print(json.dumps(value, indent=1))
 
 
 def _print_table(head: Sequence[tuple[str, ...]], rows: Sequence[tuple[str, ...]]) -> None:

@@ -2,7 +2,8 @@
 
     WorkbenchError
     ├── UsageError             a value given by the user cannot be used (exit status 2)
-    ├── UnknownName            a model, engine or deployment that nobody knows, with the nearest names
+    │   ├── UnknownName        a model, engine or deployment that nobody knows, with the nearest names
+    │   └── PortTaken          another program has the port
     ├── BadModelFile           the file is damaged, truncated or not what it says it is
     ├── UnsupportedModel       a sound file that no engine here can run
     ├── AssetUnavailable       no source could deliver the file (offline, removed, refused)
@@ -11,6 +12,7 @@
     ├── MissingExtra           an optional part of the workbench is not installed
     ├── StartFailed            the server did not come up
     ├── ServerDied             the server was up and is gone
+    ├── NotMeasurable          the server answers, but not in a way that can be timed
     ├── DoesNotFit             the plan needs more memory than there is
     └── LedgerError            the ledger cannot be read or written
 
@@ -45,8 +47,15 @@ class UnknownName(UsageError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         choices = sorted(known)
         near = difflib.get_close_matches(name.lower(), choices, n=3, cutoff=0.4)
-        fix = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(choices)}."
+        if near:
+            fix = f"Did you mean {' or '.join(near)}?"
+        else:
+            fix = f"Known: {', '.join(choices)}." if choices else "There is none at all."
         super().__init__(f"There is no {kind} called {name!r}.", fix=fix)
+
+
+class PortTaken(UsageError):
+    """Another program has the port."""
 
 
 class BadModelFile(WorkbenchError):
@@ -85,6 +94,10 @@ class StartFailed(WorkbenchError):
 
 class ServerDied(WorkbenchError):
     """The server was up and is gone; `details` holds the end of its log."""
+
+
+class NotMeasurable(WorkbenchError):
+    """The server answers, but not in a way that can be timed."""
 
 
 class DoesNotFit(WorkbenchError):

@@ -7,6 +7,7 @@ data: the ledger and the reports, worth a backup.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from workbench.errors import UsageError
@@ -27,6 +28,11 @@ def state() -> Path:
 def data() -> Path:
     """Folder for what cannot be recomputed: ledger and reports."""
     return _folder("data")
+
+
+def file_name(text: str) -> str:
+    """A part of a file's name that looks like `text`, which may hold anything."""
+    return re.sub(r"[^\w.-]", "-", text)[:48]
 
 
 def _folder(kind: str) -> Path:

@@ -28,8 +28,8 @@ def format_value(value: float, unit: str) -> str:
     if unit == "B":
         return format_bytes(value)
     if unit == "s" and abs(value) < 1:
-        return f"{value * 1e3:.3g} ms"
-    number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        value, unit = value * 1e3, "ms"
+    number = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return f"{number} {unit}"
 
 

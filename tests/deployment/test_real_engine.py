@@ -82,7 +82,7 @@ def test_an_architecture_that_llama_cpp_refuses(
     """A sound file without the tensors that its architecture needs."""
     model = models.get(write_gguf(tmp_path / "tiny.gguf"))
     with pytest.raises(StartFailed, match="did not start"):
-        workbench.deploy(plan(model, machine=machine, context=64, threads=1))
+        workbench.deploy(plan(model, machine=machine, context=128, threads=1))
     assert workbench.deployments() == []
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from workbench.engines import Launch, Settings
-from workbench.engines.llamacpp import CACHE_BYTES_PER_ELEMENT, LlamaCpp
+from workbench.engines.llamacpp import LlamaCpp
 from workbench.errors import EngineUnavailable
 from workbench.machine import Machine
 from workbench.models import Architecture, Model
@@ -21,10 +21,10 @@ from workbench.units import KIB, MIB
 
 KEY, PORT = "sk-secret", 23456
 SETTINGS = Settings(model="little", format="gguf", context=512, concurrency=3, threads=5, prefill_threads=7,
-                    cache_type="q8_0", flash_attention=False)  # fmt: skip
+                    cache_type="q8_0", flash_attention=False, prompt_cache_bytes=3 * MIB)  # fmt: skip
 #: The same settings as options of the bundled server, every one unlike llama.cpp's own default.
 OPTIONS = {"model": "/x/m.gguf", "alias": "little", "port": PORT, "context": 512, "concurrency": 3, "threads": 5,
-           "prefill_threads": 7, "cache_type": "q8_0", "flash_attention": False}  # fmt: skip
+           "prefill_threads": 7, "cache_type": "q8_0", "flash_attention": False, "cache_ram_mib": 3}  # fmt: skip
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_llama_server_on_path_is_taken_instead(little_model: Model, binary: Pa
         "LLAMA_ARG_FLASH_ATTN": "off",
         "LLAMA_ARG_CACHE_TYPE_K": "q8_0",
         "LLAMA_ARG_CACHE_TYPE_V": "q8_0",
-        "LLAMA_ARG_CACHE_RAM": "0",
+        "LLAMA_ARG_CACHE_RAM": "3",
         "LLAMA_ARG_FIT": "off",
         "LLAMA_ARG_CORS_ORIGINS": "",
         "LLAMA_ARG_UI": "0",
@@ -139,7 +139,7 @@ def test_every_parameter_has_the_value_asked_for() -> None:
     assert (p.cpuparams.n_threads, p.cpuparams_batch.n_threads) == (5, 7)
     assert p.cache_type_k == p.cache_type_v == xllamacpp.ggml_type.GGML_TYPE_Q8_0
     assert p.flash_attn_type == xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    assert p.cache_ram_mib == 0
+    assert p.cache_ram_mib == 3
     assert p.cors_origins == ""
     assert (p.fit_params, p.ui, p.endpoint_metrics, p.endpoint_slots) == (False, False, True, False)
 
@@ -158,15 +158,6 @@ def test_both_forms_use_the_cpu_alone() -> None:
     from workbench.engines.xllamacpp_server import parameters
 
     assert parameters(OPTIONS, KEY).n_gpu_layers == 0
-
-
-@pytest.mark.parametrize("kind", CACHE_BYTES_PER_ELEMENT)
-def test_every_cache_type_has_a_size_and_a_parameter(kind: str) -> None:
-    pytest.importorskip("xllamacpp")
-    from workbench.engines.xllamacpp_server import parameters
-
-    assert CACHE_BYTES_PER_ELEMENT[kind] == bytes_per_element(kind)
-    assert parameters(OPTIONS | {"cache_type": kind}, KEY).cache_type_k.name == f"GGML_TYPE_{kind.upper()}"
 
 
 # -- memory ----------------------------------------------------------------------------------------------------
@@ -204,9 +195,21 @@ def test_the_kv_cache_of_known_models(
 def test_the_terms_of_the_memory(little_model: Model, machine: Machine) -> None:
     (breakdown,) = LlamaCpp().memory(little_model, SETTINGS, machine)
     assert breakdown.device == "RAM"
-    assert list(breakdown.parts) == ["weights", "KV cache", "compute buffer", "vocabulary", "engine"]
+    assert list(breakdown.parts) == ["weights", "KV cache", "compute buffer", "prompt cache", "vocabulary",
+                                     "engine"]  # fmt: skip
     assert breakdown.parts["weights"].value == little_model.weight_bytes == 25600
     assert 10 * MIB < breakdown.parts["engine"].known() < 100 * MIB
+
+
+def test_earlier_prompts_are_kept_only_when_asked_for(little_model: Model, machine: Machine) -> None:
+    engine, usual = LlamaCpp(), Settings(model="little", format="gguf", context=512)
+    assert engine.memory(little_model, usual, machine)[0].parts["prompt cache"].value == 0
+    assert engine.memory(little_model, SETTINGS, machine)[0].parts["prompt cache"].value == 3 * MIB
+
+
+@pytest.mark.usefixtures("binary")
+def test_llama_cpps_own_cache_of_8_gib_is_off(little_model: Model) -> None:
+    assert launch(little_model, prompt_cache_bytes=0).env["LLAMA_ARG_CACHE_RAM"] == "0"
 
 
 def test_without_flash_attention_the_scores_are_kept(little_model: Model, machine: Machine) -> None:

@@ -1,8 +1,9 @@
-"""Small GGUF files, made with the official writer, and a package index on this computer."""
+"""Small GGUF files, made with the official writer, and a package index and a Hub on this computer."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import http.server
 import io
@@ -119,23 +120,35 @@ def tiny(tmp_path: Path, write_gguf: Writer) -> Path:
 
 
 @dataclass
-class Index:
-    """A package index that counts what it is asked and can misbehave."""
+class Server:
+    """A web server that writes down what it is asked and can misbehave."""
 
     url: str = ""
-    wheel: bytes = b""
-    asset: Asset | None = None
-    requests: list[tuple[str, str]] = field(default_factory=list)  # path, Range
+    requests: list[Request] = field(default_factory=list)
     cut_after: list[int] = field(default_factory=list)  # next downloads end after so many bytes
     stall_after: int = 0  # the next download waits for `go_on` after so many bytes
     go_on: threading.Event = field(default_factory=threading.Event)
-    hide_hash: bool = False
     ranges: bool = True
     error: int = 0  # status of every download
 
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    range: str
+    authorization: str | None
+
+
+@dataclass
+class Index(Server):
+    wheel: bytes = b""
+    asset: Asset | None = None
+    hide_hash: bool = False
+
     @property
     def downloads(self) -> list[str]:
-        return [asked for path, asked in self.requests if path.endswith(".whl")]
+        return [request.range for request in self.requests if request.path.endswith(".whl")]
 
 
 WHEEL = "tiny_model-1.0-py3-none-any.whl"
@@ -157,16 +170,24 @@ def index(tmp_path: Path, write_gguf: Writer, monkeypatch: pytest.MonkeyPatch) -
         bytes=len(content),
         sha256=_sha256(content),
     )
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(serving))
-    serving.url = f"http://127.0.0.1:{server.server_port}/simple"
-    monkeypatch.setenv("PIP_INDEX_URL", serving.url)
+    with _serving(serving, _IndexHandler):
+        monkeypatch.setenv("PIP_INDEX_URL", f"{serving.url}/simple")
+        yield serving
+
+
+@contextlib.contextmanager
+def _serving(state: Server, handler: type[_Handler]) -> Iterator[None]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, state))
+    state.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield serving
-    serving.go_on.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield
+    finally:
+        state.go_on.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def make_wheel(content: bytes) -> bytes:
@@ -182,41 +203,124 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _handler(index: Index) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            """Be quiet."""
+class _Handler(http.server.BaseHTTPRequestHandler):
+    def __init__(self, state: Any, *args: Any) -> None:
+        self.state = state
+        super().__init__(*args)
 
-        def do_GET(self) -> None:
-            asked = self.headers.get("Range", "")
-            index.requests.append((self.path, asked))
-            if self.path == "/simple/tiny-model/":
-                fragment = "" if index.hide_hash else f"#sha256={_sha256(index.wheel)}"
-                self._send(
-                    200, f'<a href="/files/{WHEEL}{fragment}">{WHEEL}</a>'.encode(), {"Content-Type": "text/html"}
-                )
-            elif self.path == f"/files/{WHEEL}" and not index.error:
-                self._send_wheel(asked)
-            else:
-                self._send(index.error or 404, b"no", {})
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
 
-        def _send_wheel(self, asked: str) -> None:
-            start = int(re.sub(r"\D", "", asked) or 0) if index.ranges else 0
-            headers = {"Content-Range": f"bytes {start}-{len(index.wheel) - 1}/{len(index.wheel)}"} if start else {}
-            self._send(206 if start else 200, index.wheel[start:], headers)
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range", ""), self.headers.get("Authorization")
+        self.state.requests.append(Request(self.command, self.path, *asked))
+        self.answer()
 
-        def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            for name, value in ({"Content-Length": str(len(body))} | headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.path.endswith(".whl") and index.cut_after:
-                body = body[: index.cut_after.pop(0)]
-            if self.path.endswith(".whl") and index.stall_after:
-                self.wfile.write(body[: index.stall_after])
-                body, index.stall_after = body[index.stall_after :], 0
-                index.go_on.wait(30)
+    do_HEAD = do_GET
+
+    def answer(self) -> None:
+        raise NotImplementedError
+
+    def send(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
             with contextlib.suppress(OSError):  # the client may be dead
                 self.wfile.write(body)
 
-    return Handler
+    def send_file(self, content: bytes) -> None:
+        """The file from the byte asked for, as far as `cut_after` and `stall_after` let it."""
+        state = self.state
+        start = int(re.sub(r"\D", "", self.headers.get("Range", "")) or 0) if state.ranges else 0
+        headers = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
+        headers["Content-Length"], body = str(len(content) - start), content[start:]
+        if state.cut_after:
+            body = body[: state.cut_after.pop(0)]
+        if not state.stall_after:
+            self.send(206 if start else 200, body, headers)
+            return
+        stall_after, state.stall_after = state.stall_after, 0
+        self.send(206 if start else 200, body[:stall_after], headers)
+        state.go_on.wait(30)
+        with contextlib.suppress(OSError):
+            self.wfile.write(body[stall_after:])
+
+
+class _IndexHandler(_Handler):
+    def answer(self) -> None:
+        if self.path == "/simple/tiny-model/":
+            fragment = "" if self.state.hide_hash else f"#sha256={_sha256(self.state.wheel)}"
+            page = f'<a href="/files/{WHEEL}{fragment}">{WHEEL}</a>'.encode()
+            self.send(200, page, {"Content-Type": "text/html"})
+        elif self.path == f"/files/{WHEEL}" and not self.state.error:
+            self.send_file(self.state.wheel)
+        else:
+            self.send(self.state.error or 404)
+
+
+@dataclass
+class Hub(Server):
+    """A Hugging Face Hub with one file, at every revision asked for."""
+
+    content: bytes = b"GGUF" + bytes(range(250)) * 8_000
+    commit: str = "c" * 40
+    tag: str = ""  # of the file; its SHA-256 if empty
+    bodies: list[bytes] = field(default_factory=list)  # of the next downloads; then `content`
+    cdn: str = ""  # where downloads are sent to
+    missing: bool = False
+
+    @property
+    def sha256(self) -> str:
+        return _sha256(self.content)
+
+    @property
+    def downloads(self) -> list[Request]:
+        """What was asked for but redirected elsewhere does not count."""
+        return [one for one in self.requests if one.method == "GET" and one.path.startswith(self.cdn and "/cdn/")]
+
+    @property
+    def lookups(self) -> int:
+        return sum(one.method == "HEAD" for one in self.requests)
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub that this process and those it starts know as the only one; with an empty cache, and nobody logged in."""
+    state = Hub()
+    with _serving(state, _HubHandler):
+        settings = {"HF_HOME": tmp_path / "hf", "HF_HUB_CACHE": tmp_path / "hf" / "hub", "HF_ENDPOINT": state.url,
+                    "HF_HUB_DISABLE_TELEMETRY": 1}  # fmt: skip
+        for name, value in settings.items():
+            monkeypatch.setenv(name, str(value))
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
+            monkeypatch.delenv(name, raising=False)
+        constants = {"ENDPOINT": state.url, "HF_HUB_CACHE": str(tmp_path / "hf" / "hub"), "HF_HUB_OFFLINE": False,
+                     "HUGGINGFACE_CO_URL_TEMPLATE": state.url + "/{repo_id}/resolve/{revision}/{filename}",
+                     "HF_TOKEN_PATH": str(tmp_path / "hf" / "token"),
+                     "AGENT_HARNESSES_PATH": str(tmp_path / "hf" / "harnesses")}  # fmt: skip
+        for name, constant in constants.items():
+            monkeypatch.setattr(f"huggingface_hub.constants.{name}", constant)
+        yield state
+
+
+class _HubHandler(_Handler):
+    def answer(self) -> None:
+        state = self.state
+        if self.path.startswith("/api/"):  # the library's own small talk
+            state.requests.pop()
+            self.send(404)
+            return
+        record = {"ETag": f'"{state.tag or state.sha256}"', "X-Repo-Commit": state.commit}
+        if state.missing:
+            self.send(404, headers={"X-Error-Code": "EntryNotFound"})
+        elif state.cdn and not self.path.startswith("/cdn/"):
+            linked = {"X-Linked-ETag": record["ETag"], "X-Linked-Size": str(len(state.content))}
+            self.send(302, headers=record | linked | {"Location": f"{state.cdn}/cdn/file"})
+        elif self.command == "HEAD":
+            self.send(200, headers=record | {"Content-Length": str(len(state.content))})
+        elif state.error:
+            self.send(state.error)
+        else:
+            self.send_file(state.bodies.pop(0) if state.bodies else state.content)

@@ -22,7 +22,8 @@ MakePlan = Callable[..., Plan]
 
 KEYS = ["id", "created", "model", "engine", "engine_version", "settings", "workload", "memory_bytes",
         "prefill_tok_per_s", "decode_tok_per_s", "ttft_s", "reasons", "refused"]  # fmt: skip
-SETTINGS = ["model", "format", "context", "concurrency", "threads", "prefill_threads", "cache_type", "flash_attention"]
+SETTINGS = ["model", "format", "context", "concurrency", "threads", "prefill_threads", "cache_type", "flash_attention",
+            "prompt_cache_bytes"]  # fmt: skip
 ESTIMATE = ["value", "low", "high", "unit", "basis", "date", "level", "reason"]
 
 
@@ -113,6 +114,12 @@ def test_a_machine_that_is_not_this_one_is_not_watched(
     """What runs on this computer now says nothing about a machine that is described."""
     monkeypatch.setattr("workbench.planning.threads.busy_cores", lambda: 9.0)
     assert planning.plan(little_model, machine=machine, engine="fake").settings.prefill_threads == 2
+
+
+def test_no_cache_of_prompts_can_take_less_than_nothing(little_model: Model, machine: Machine) -> None:
+    """To llama.cpp −1 means without a limit."""
+    with pytest.raises(UsageError, match="-1"):
+        plan(little_model, machine, engine="fake", prompt_cache_bytes=-1)
 
 
 # -- which engine ----------------------------------------------------------------------------------------------

@@ -56,4 +56,4 @@ def test_the_end_of_a_tour(story: Tell) -> None:
     shown = text.result(Tour(made, "Why?", "Because.", measurement, comparison, Path("r.html")))
     assert "OpenAI GPT-4o mini, 2026-11" in shown or "OpenAI GPT-4o mini, date unknown" in shown
     assert "assumed electricity" in shown
-    assert shown.endswith("Report      r.html\nDashboards  workbench dashboards")
+    assert shown.endswith(f"Report      r.html\nDashboards  {text.command('dashboards')}")

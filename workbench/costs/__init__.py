@@ -1,5 +1,5 @@
 """What tokens cost: here, by electricity, and at proprietary APIs."""
 
-from workbench.costs.tokens import ApiPrice, Comparison, Cost, compare
+from workbench.costs.tokens import ApiPrice, Comparison, Cost, check, compare
 
-__all__ = ["ApiPrice", "Comparison", "Cost", "compare"]
+__all__ = ["ApiPrice", "Comparison", "Cost", "check", "compare"]

@@ -6,6 +6,7 @@ this says what a token costs once the machine is there and busy, not whether it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -31,6 +32,7 @@ class Assumption:
     unit: str
     source: str
     checked: date
+    given: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +101,29 @@ def compare(
     power_w: draw of the whole machine under load; usd_per_kwh: price of electricity. What is not given is assumed.
     """
     assumptions = catalog.load("assumptions.yaml", Assumption)
-    power = _given(power_w, "power", "W") or assumptions["power_under_load"]
-    price = _given(usd_per_kwh, "electricity price", "USD/kWh") or assumptions["electricity_price"]
+    given_power, given_price = check(power_w, usd_per_kwh)
+    power = given_power or assumptions["power_under_load"]
+    price = given_price or assumptions["electricity_price"]
     assumed = tuple(
         f"{label}: {a.value:g} {a.unit} ({a.low:g} to {a.high:g}), {a.source}"
-        for label, a in (("power", power), ("electricity", price)) if not a.source.startswith("given")
+        for label, a in (("power", power), ("electricity", price)) if not a.given
     )  # fmt: skip
     return Comparison(
         _electricity(values["prefill"], power, price), _electricity(values["decode"], power, price), _apis(), assumed
     )
 
 
+def check(power_w: float | None, usd_per_kwh: float | None) -> tuple[Assumption | None, Assumption | None]:
+    """Power and price as the user gave them, None where they gave none; raises UsageError for what cannot be."""
+    return _given(power_w, "power", "W"), _given(usd_per_kwh, "electricity price", "USD/kWh")
+
+
 def _given(value: float | None, name: str, unit: str) -> Assumption | None:
     if value is None:
         return None
-    if value <= 0:
+    if not 0 < value < math.inf:
         raise UsageError(f"The {name} is {value:g} {unit}.", fix="Give a number above zero.")
-    return Assumption(value, value, value, unit, "given by the user", date.fromisoformat(today()))
+    return Assumption(value, value, value, unit, "given by the user", date.fromisoformat(today()), given=True)
 
 
 def _electricity(speed: Measured, power: Assumption, price: Assumption) -> Cost:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import secrets
 import socket
 import subprocess
@@ -20,16 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from workbench import planning
+from workbench import folders, planning
 from workbench.deployment import failures, registry
 from workbench.deployment import lease as leases
 from workbench.deployment import state as states
 from workbench.deployment.state import State
 from workbench.deployment.watchdog import Orders
 from workbench.engines import Endpoint, Engine
-from workbench.errors import ServerDied
+from workbench.errors import BadModelFile, PortTaken, ServerDied
+from workbench.evidence import Estimate
 from workbench.evidence.ledger import Ledger
-from workbench.machine import MemoryReading, descendants, memory_bytes
+from workbench.machine import MemoryReading, memory_bytes
 from workbench.planning import Plan
 from workbench.units import now
 
@@ -105,7 +105,12 @@ class Deployment:
 
     def pids(self) -> list[int]:
         """The processes of the server."""
-        return [process.pid for process in descendants(self.state.server_pid)]
+        return self.state.server_pids()
+
+    @property
+    def predictions(self) -> dict[str, Estimate]:
+        """What was predicted for this deployment before it ran, also when another process planned it."""
+        return {name: Estimate.from_dict(data) for name, data in self.plan_dict["predictions"].items()}
 
     def logs(self, lines: int = 50) -> str:
         """The last lines the server wrote."""
@@ -163,7 +168,7 @@ def deploy(
             return running
         plan.check_fits()
         for _ in range(0 if port else PORT_ATTEMPTS - 1):  # a free port may be taken a moment later
-            with suppress(failures.PortTaken):
+            with suppress(PortTaken):
                 return _start(plan, key, terms, progress)
         return _start(plan, key, terms, progress)
 
@@ -181,7 +186,10 @@ class _Terms:
 def _share_key(plan: Plan, port: int | None) -> str:
     """Equal for plans that one server can serve; threads are left out, they depend on the moment."""
     settings = {k: v for k, v in asdict(plan.settings).items() if "threads" not in k}
-    stat = plan.model.path.stat()
+    try:
+        stat = plan.model.path.stat()
+    except OSError as error:
+        raise BadModelFile(f"{plan.model.path} cannot be read: {error.strerror}.", fix="Plan again.") from error
     identity = [str(plan.model.path), stat.st_size, stat.st_mtime_ns, plan.engine.name, plan.engine_version, port]
     return hashlib.sha256(json.dumps([settings, identity], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -196,8 +204,7 @@ def _join(key: str, grace_s: float) -> Deployment | None:
 
 def _start(plan: Plan, key: str, terms: _Terms, progress: Progress | None) -> Deployment:
     orders = _orders(plan, key, terms)
-    machine = plan.machine
-    Ledger().predict(plan.to_dict(), plan.predictions, machine.hardware_class, machine.fingerprint())
+    Ledger().predict(orders.state["plan"], plan.predictions)
     watchdog = subprocess.Popen(
         [sys.executable, "-m", "workbench.deployment.watchdog"],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -234,12 +241,11 @@ def _wait_until_ready(state: State, watchdog: subprocess.Popen[bytes], progress:
 def _orders(plan: Plan, key: str, terms: _Terms) -> Orders:
     port, api_key = terms.port or _free_port(), secrets.token_urlsafe(24)
     launch = plan.engine.launch(plan.model, plan.settings, port, api_key)
-    readable = re.sub(r"[^\w.-]", "-", plan.model.name)  # a model's name may hold anything, a file's may not
     state = State(
-        id=f"{readable[:24]}-{secrets.token_hex(3)}", model=plan.model.name, engine=plan.engine.name,
+        id=f"{folders.file_name(plan.model.name)[:24]}-{secrets.token_hex(3)}",
+        model=plan.model.name, engine=plan.engine.name, served_model=plan.engine.served_model(plan.model),
         status=states.STARTING, created=now(), nonce=secrets.token_hex(16), share_key=key, keep=terms.keep,
-        base_url=f"http://127.0.0.1:{port}/v1", api_key=api_key,
-        served_model=plan.engine.served_model(plan.model), plan=plan.to_dict(),
+        base_url=f"http://127.0.0.1:{port}/v1", api_key=api_key, plan=plan.to_dict(),
     )  # fmt: skip
     return Orders(
         state=asdict(state), argv=list(launch.argv), env=dict(launch.env), port=port,

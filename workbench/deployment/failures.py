@@ -9,13 +9,9 @@ from pathlib import Path
 
 from workbench.deployment import state as states
 from workbench.deployment.state import State
-from workbench.errors import ServerDied, StartFailed, UsageError, WorkbenchError
+from workbench.errors import PortTaken, ServerDied, StartFailed, UsageError, WorkbenchError
 
 TAIL_LINES = 12
-
-
-class PortTaken(UsageError):
-    """Somebody else has the port."""
 
 
 def from_state(state: State) -> WorkbenchError:
@@ -59,7 +55,7 @@ def log_tail(log: Path, lines: int) -> str:
     """The last `lines` lines of a log; empty when there is none."""
     if not log.exists():
         return ""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:] if lines > 0 else [])
 
 
 def _bad_request(error: object) -> UsageError:

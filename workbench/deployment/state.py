@@ -77,6 +77,14 @@ class State:
         if not self.failure:
             self.log_path.unlink(missing_ok=True)
 
+    def server_pids(self) -> list[int]:
+        """The server and everything below it; none before it was started."""
+        try:
+            server = psutil.Process(self.server_pid) if self.server_pid else None
+            return [process.pid for process in [server, *server.children(recursive=True)]] if server else []
+        except psutil.Error:
+            return []
+
     def watchdog_lives(self) -> bool:
         """Whether the watchdog that wrote this is still the process behind its pid."""
         return same_process(self.watchdog_pid, self.watchdog_started)

@@ -56,7 +56,7 @@ def serve(port: int, script: Script, api_key: str) -> None:
     if not script.listens:
         threading.Event().wait()
     handler = type("Handler", (_Handler,), {"script": script, "key": api_key, "ready_at": started + script.load_s})
-    ThreadingHTTPServer(("127.0.0.1", port), handler).serve_forever()
+    _Server(("127.0.0.1", port), handler).serve_forever()
 
 
 def _grow_tree(script: Script) -> None:
@@ -72,6 +72,11 @@ def _grow_tree(script: Script) -> None:
         subprocess.Popen([sys.executable, "-c", code])
         os._exit(0)
     os.wait()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that went away: the log is for what the script says."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -24,11 +24,10 @@ from workbench.errors import EngineUnavailable
 from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Machine
 from workbench.models import Architecture, Model
-from workbench.models.architecture import kv_bytes_per_token
+from workbench.models.architecture import bytes_per_element, kv_bytes, kv_bytes_per_token, kv_heads_by_layer
 from workbench.units import MIB
 
 UBATCH_TOKENS = 512  # llama.cpp's n_ubatch, left at its default
-CACHE_BYTES_PER_ELEMENT = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 #: Architectures of the gguf library that make no text.
 NOT_GENERATIVE = frozenset({
     "clip", "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3",
@@ -46,11 +45,14 @@ class LlamaCpp(Engine):
     capabilities = frozenset({"chat", "complete"})
     benchmark_options = MappingProxyType({"ignore_eos": True, "cache_prompt": False})
 
+    def __init__(self) -> None:
+        self.binary = shutil.which("llama-server")  # looked for once: a plan and its launch must agree
+
     # -- what runs here ----------------------------------------------------------------------------------------
 
     def available(self, machine: Machine | None = None) -> Availability:
-        if binary := shutil.which("llama-server"):
-            return Availability(True, version=f"llama-server {_version(binary)}")
+        if self.binary:
+            return Availability(True, version=f"llama-server {_version(self.binary)}")
         try:
             return Availability(True, version=f"xllamacpp {metadata.version('xllamacpp')}")
         except metadata.PackageNotFoundError:
@@ -88,7 +90,7 @@ class LlamaCpp(Engine):
             "compute buffer": _compute_buffer(model.architecture, settings),
             "prompt cache": _prompt_cache(settings),
             "vocabulary": _vocabulary(model.architecture),
-            "engine": _program(),
+            "engine": _program("llama-server" if self.binary else "xllamacpp"),
         }
         return (Breakdown("RAM", parts),)
 
@@ -116,13 +118,15 @@ class LlamaCpp(Engine):
     def decode(self, model: Model, settings: Settings, machine: Machine, depth: int) -> Estimate:
         if machine.calibration is None:
             return Estimate.unknown("s", "this machine has not been calibrated: run `workbench machine --calibrate`")
+        if _is_recurrent(model.architecture):
+            return Estimate.unknown("s", RECURRENT)
         one_core = machine.calibration.read_bandwidth_one_core.value
         bandwidth = min(machine.calibration.read_bandwidth.value, one_core * settings.threads)
         a = model.architecture
         weights_s = model.decode_read_bytes / (bandwidth * DECODE_EFFICIENCY)
         # Flash attention on a CPU reads the keys and values once per query head, not once per KV head.
         heads = a.heads if settings.flash_attention else a.kv_heads
-        per_token = kv_bytes_per_token(a, CACHE_BYTES_PER_ELEMENT[settings.cache_type]) * heads / a.kv_heads
+        per_token = kv_bytes_per_token(a, bytes_per_element(settings.cache_type)) * heads / a.kv_heads
         cache_s = depth * per_token / (one_core * settings.threads * ATTENTION_EFFICIENCY)
         basis = Basis(
             "weights read ÷ (bandwidth × e) + cache read ÷ (bandwidth × e_attention) + layers × overhead",
@@ -142,8 +146,8 @@ class LlamaCpp(Engine):
         availability = self.available()
         if not availability.ok:
             raise EngineUnavailable(availability.reason, fix=availability.fix)
-        if binary := shutil.which("llama-server"):
-            return _llama_server(binary, model, settings, port, api_key)
+        if self.binary:
+            return _llama_server(self.binary, model, settings, port, api_key)
         options = {
             "model": str(model.path), "alias": model.name, "port": port, "context": settings.context,
             "concurrency": settings.concurrency, "threads": settings.threads,
@@ -185,15 +189,26 @@ def _weights(model: Model) -> Estimate:
     return Estimate.within(model.weight_bytes, "B", basis, 0.0, 0.01)
 
 
+def _is_recurrent(architecture: Architecture) -> bool:
+    """Whether some layer keeps a state instead of keys and values (Mamba, RWKV and hybrids of them)."""
+    return 0 in kv_heads_by_layer(architecture)
+
+
 def _kv_cache(architecture: Architecture, settings: Settings) -> Estimate:
-    per_token = kv_bytes_per_token(architecture, CACHE_BYTES_PER_ELEMENT[settings.cache_type])
+    if _is_recurrent(architecture):
+        return Estimate.unknown("B", RECURRENT)
+    element_bytes = bytes_per_element(settings.cache_type)
+    per_token = kv_bytes_per_token(architecture, element_bytes)
+    # A sliding layer keeps its window and the batch that is being worked on.
+    window = architecture.sliding_window and architecture.sliding_window + UBATCH_TOKENS
+    one = kv_bytes(architecture, settings.context, element_bytes, window_tokens=window)
     cells = settings.context * settings.concurrency
     basis = Basis(
         "2 × layers × KV heads × head length × bytes per element × tokens",
         {"a token": f"{per_token:.0f} B", "tokens": f"{cells}", "type": settings.cache_type},
         "exact by architecture",
     )
-    return Estimate.within(per_token * cells, "B", basis, 0.0, 0.01)
+    return Estimate.within(one * settings.concurrency, "B", basis, 0.0, 0.01)
 
 
 def _prompt_cache(settings: Settings) -> Estimate:
@@ -228,9 +243,8 @@ def _vocabulary(architecture: Architecture) -> Estimate:
     return Estimate.within(tokens * TOKEN_BYTES + merges * MERGE_BYTES, "B", basis, 0.1, 0.1)
 
 
-def _program() -> Estimate:
-    """The two forms differ: one carries a Python interpreter and all of llama.cpp's back ends."""
-    form = "llama-server" if shutil.which("llama-server") else "xllamacpp"
+def _program(form: str) -> Estimate:
+    """The two forms differ: one carries a Python interpreter."""
     basis = Basis("program, libraries and the server's own buffers", {"form": form}, f"measured; {RECORD}")
     return Estimate.within(PROGRAM_BYTES[form], "B", basis, 0.25, 0.25)
 
@@ -251,6 +265,7 @@ def _lookup_parameters(model: Model) -> int:
     return model.architecture.vocabulary * model.architecture.hidden
 
 
+RECURRENT = "the state of recurrent layers is not modelled yet"
 TOKEN_BYTES, MERGE_BYTES = 236, 197
 PROGRAM_BYTES = {"xllamacpp": int(32.25 * MIB), "llama-server": int(14.25 * MIB)}
 # Speed coefficients: one machine, two cores; the intervals say how little that is until the ledger has more.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from workbench.units import format_value, today
 
@@ -58,6 +59,19 @@ class Estimate:
     def within(cls, value: float, unit: str, basis: Basis, below: float, above: float) -> Estimate:
         """An estimate whose interval is `below` and `above`, as fractions of the value."""
         return cls(value, value * (1 - below), value * (1 + above), unit, basis)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
+        """Read what `dataclasses.asdict` made of an estimate."""
+        return cls(**{**data, "basis": Basis(**data["basis"])})
+
+    def error(self, measured: float) -> float | None:
+        """The signed error as a fraction of what was measured; None where either is unknown or zero."""
+        return None if self.value is None or measured == 0 else (self.value - measured) / measured
+
+    def contains(self, measured: float) -> bool:
+        """Whether the interval holds what was measured."""
+        return self.low is not None and self.high is not None and self.low <= measured <= self.high
 
     def rate(self, tokens: int) -> Estimate:
         """Turn an estimate of the seconds for `tokens` tokens into tokens per second."""

@@ -10,6 +10,7 @@ import csv
 import json
 import sqlite3
 import statistics
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench import folders
-from workbench.errors import LedgerError
-from workbench.evidence.estimate import Estimate
+from workbench.errors import LedgerError, UsageError
+from workbench.evidence.estimate import Basis, Estimate
 from workbench.evidence.measured import Measured
 
 BUSY_TIMEOUT_S = 30
@@ -69,16 +70,12 @@ class Ledger:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or folders.data() / "ledger.sqlite"
 
-    def predict(
-        self, plan: Mapping[str, Any], predictions: Mapping[str, Estimate], hardware: str, machine: str
-    ) -> None:
-        """Store a plan's predictions before it runs. Storing the same plan again changes nothing.
-
-        hardware: class of the machine, such as cpu-x86-64; machine: its fingerprint.
-        """
-        row = (plan["id"], plan["created"], plan["model"], plan["engine"], plan["engine_version"], hardware, machine, 0)
+    def predict(self, plan: Mapping[str, Any], predictions: Mapping[str, Estimate]) -> None:
+        """Store a plan (`Plan.to_dict`) and its predictions before it runs. Storing it again changes nothing."""
+        columns = ("id", "created", "model", "engine", "engine_version", "hardware", "machine")
+        row = (*(plan[column] for column in columns), 0, json.dumps(plan))
         with self._transaction() as database:
-            database.execute("INSERT OR IGNORE INTO prediction VALUES (?,?,?,?,?,?,?,?,?)", (*row, json.dumps(plan)))
+            database.execute("INSERT OR IGNORE INTO prediction VALUES (?,?,?,?,?,?,?,?,?)", row)
             database.executemany(
                 "INSERT OR IGNORE INTO predicted VALUES (?,?,?,?,?,?,?)",
                 [
@@ -105,9 +102,9 @@ class Ledger:
 
     def pairs(self) -> list[dict[str, Any]]:
         """Every measured quantity beside its prediction, oldest first, with the signed error as a fraction."""
-        with self._transaction() as database:
+        with self._transaction("DEFERRED") as database:
             rows = [dict(row) for row in database.execute(_PAIRS)]
-        return [{**row, "error": _error(row["predicted"], row["measured"])} for row in rows]
+        return [{**row, "error": _estimate(row).error(row["measured"])} for row in rows]
 
     def errors(self) -> list[Error]:
         """The running error of each quantity, per engine and hardware class, of predictions made without the ledger."""
@@ -121,19 +118,22 @@ class Ledger:
         """Write all pairs to a .csv or .json file; returns their number."""
         pairs = self.pairs()
         if path.suffix not in {".csv", ".json"}:
-            raise LedgerError(f"The ledger exports to .csv or .json, not to {path.name!r}.", fix="Change the ending.")
-        with path.open("w", newline="") as file:
-            if path.suffix == ".json":
-                json.dump(pairs, file, indent=1)
-            else:
-                columns = [*pairs[0]] if pairs else ["prediction"]
-                writer = csv.DictWriter(file, columns)
-                writer.writeheader()
-                writer.writerows(pairs)
+            raise UsageError(f"The ledger exports to .csv or .json, not to {path.name!r}.", fix="Change the ending.")
+        try:
+            with path.open("w", newline="", encoding="utf-8") as file:
+                if path.suffix == ".json":
+                    json.dump(pairs, file, indent=1)
+                else:
+                    columns = [*pairs[0]] if pairs else ["prediction"]
+                    writer = csv.DictWriter(file, columns)
+                    writer.writeheader()
+                    writer.writerows(pairs)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}.", fix="Choose another place.") from error
         return len(pairs)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """A connection of its own per transaction: the ledger may be used from any thread and any process."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,10 +142,9 @@ class Ledger:
             raise self._trouble(error) from error
         try:
             database.row_factory = sqlite3.Row
-            database.executescript(
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;" + _SCHEMA
-            )
-            database.execute("BEGIN IMMEDIATE")
+            _use_write_ahead_log(database)
+            database.executescript("PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;" + _SCHEMA)
+            database.execute(f"BEGIN {kind}")
             yield database
             database.execute("COMMIT")
         except sqlite3.Error as error:
@@ -154,18 +153,33 @@ class Ledger:
             database.close()
 
     def _trouble(self, error: Exception) -> LedgerError:
-        return LedgerError(
-            f"The ledger {self.path} cannot be used: {error}.",
-            fix="Check the disk and the file's permissions; a damaged file can be moved away, a new one is made.",
-        )
+        advice = "Check the disk and the file's permissions; a damaged file can be moved away, a new one is made."
+        inside = isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError)
+        return LedgerError(f"The ledger {self.path} cannot be used: {error}.", fix="" if inside else advice)
 
 
-def _error(predicted: float | None, measured: float) -> float | None:
-    return None if predicted is None or measured == 0 else (predicted - measured) / measured
+def _use_write_ahead_log(database: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log; SQLite itself does not wait for others here, whatever its timeout."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _estimate(row: Mapping[str, Any]) -> Estimate:
+    """The estimate of a row of pairs."""
+    if row["predicted"] is None:
+        return Estimate.unknown(row["unit"], "not predicted")
+    return Estimate(row["predicted"], row["low"], row["high"], row["unit"], Basis("as stored"))
 
 
 def _summary(key: tuple[str, str, str], pairs: Iterable[dict[str, Any]]) -> Error:
     pairs = list(pairs)
     sizes = [abs(pair["error"]) for pair in pairs]
-    inside = sum(pair["low"] <= pair["measured"] <= pair["high"] for pair in pairs)
+    inside = sum(_estimate(pair).contains(pair["measured"]) for pair in pairs)
     return Error(*key, len(pairs), statistics.median(sizes), max(sizes), inside / len(pairs))

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.deployment import Deployment
-from workbench.errors import ServerDied
+from workbench.deployment import Deployment, failures
+from workbench.errors import NotMeasurable
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -61,7 +61,12 @@ def run_request(
                 first = first or last
             usage = chunk.usage or usage
     if first is None or last is None or usage is None:
-        raise ServerDied("The server ended its answer without a token or without its count.", fix="See the logs.")
+        raise failures.cut_short(deployment.state)
+    if last == first and usage.completion_tokens > 1:
+        raise NotMeasurable(
+            f"The server sent all {usage.completion_tokens} tokens of its answer at once: decode cannot be timed.",
+            fix="Turn off whatever buffers its stream.",
+        )
     return Sample(first - begin, last - first, usage.prompt_tokens, usage.completion_tokens)
 
 

@@ -11,9 +11,9 @@ from workbench import engines
 from workbench.deployment import Deployment, failures
 from workbench.engines.contract import PEAK_ANSWER_TOKENS
 from workbench.errors import UsageError
-from workbench.evidence import Measured
+from workbench.evidence import Estimate, Measured
 from workbench.evidence.ledger import Ledger
-from workbench.machine import PeakSampler, cpu_seconds, probe
+from workbench.machine import PeakSampler, cpu_seconds, kept, probe
 from workbench.measurement.requests import Sample, run_request, template_overhead
 from workbench.planning.workload import Workload
 from workbench.units import now
@@ -23,15 +23,17 @@ Progress = Callable[[float | None, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What was measured on one deployment. Keys of `values` are those of `Plan.predictions`, and more.
+    """What was measured on one deployment, beside what was predicted for it before it ran.
 
-    memory_peak (B), prefill, decode (tok/s), ttft, tpot (s), cpu (cores).
+    Keys of `values` are those of `predictions`, and more: memory_peak (B), prefill, decode (tok/s), ttft, tpot (s),
+    cpu (cores).
     """
 
     prediction: str
     model: str
     engine: str
     workload: Workload
+    predictions: Mapping[str, Estimate]
     values: Mapping[str, Measured]
     samples: tuple[Sample, ...]
     environment: Mapping[str, Any]
@@ -67,8 +69,7 @@ def measure(
 
     Raises UsageError for fewer than one repeat, ServerDied when the server goes away meanwhile.
     """
-    if repeats < 1:
-        raise UsageError(f"{repeats} repeats were asked for.", fix="Ask for at least 1; 5 show how much they vary.")
+    check_repeats(repeats)
     report = progress or (lambda fraction, text: None)
     plan = deployment.plan_dict
     workload, context = Workload(**plan["workload"]), int(plan["settings"]["context"])
@@ -80,10 +81,19 @@ def measure(
     report(1.0, "measured")
     values = _values(samples, cpu_cores, peak)
     environment, created = _environment(plan), now()
-    number = (ledger or Ledger()).measure(plan["id"], created, environment, values)
+    ledger = ledger or Ledger()
+    ledger.predict(plan, deployment.predictions)  # it is there already, unless the ledger was moved since
+    number = ledger.measure(plan["id"], created, environment, values)
     return Measurement(
-        plan["id"], plan["model"], plan["engine"], workload, values, tuple(samples), environment, created, number
-    )
+        plan["id"], plan["model"], plan["engine"], workload, deployment.predictions, values, tuple(samples),
+        environment, created, number,
+    )  # fmt: skip
+
+
+def check_repeats(repeats: int) -> None:
+    """Raise UsageError for a number of repeats that cannot be measured."""
+    if repeats < 1:
+        raise UsageError(f"{repeats} repeats were asked for.", fix="Ask for at least 1; 5 show how much they vary.")
 
 
 def _latency(
@@ -128,5 +138,5 @@ def _values(samples: list[Sample], cpu_cores: float, peak: PeakSampler) -> dict[
 
 
 def _environment(plan: Mapping[str, Any]) -> dict[str, Any]:
-    machine = probe()
+    machine = kept(probe())
     return {**machine.to_dict(), "fingerprint": machine.fingerprint(), "engine_version": plan["engine_version"]}

@@ -12,7 +12,7 @@ from workbench import catalog
 from workbench.catalog import Asset, HubSource, IndexSource, PathSource
 from workbench.errors import AssetUnavailable
 from workbench.models import hub, package_index, store
-from workbench.models.verification import Progress, Wanted, is_intact
+from workbench.models.verification import Progress, Wanted
 
 
 def fetch(asset: Asset | str, *, progress: Progress | None = None) -> Path:
@@ -55,7 +55,7 @@ def _from_path(asset: Asset, source: PathSource, progress: Progress | None) -> P
     path = Path(source.path).expanduser()
     if not path.is_file():
         raise AssetUnavailable(f"There is no file {path}.")
-    if asset.sha256 and not is_intact(path, asset.sha256, asset.bytes, progress=progress):
+    if asset.sha256 and not _wanted(asset).is_at(path, progress):
         raise AssetUnavailable(f"{path} is damaged: its SHA-256 is not the one recorded for {asset.name}.")
     return path
 

@@ -1,6 +1,6 @@
 """Downloads one file over HTTP into a partial file, continuing where an earlier attempt ended, also in another process.
 
-Knows nothing of what it downloads: the caller checks size and hash, and holds the lock on the partial file.
+The caller holds the lock on the partial file and says how the server is asked.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workbench.errors import AssetUnavailable, NoSpace
+from workbench.models.verification import Progress, Wanted, reporter
 from workbench.units import format_bytes
 
 if TYPE_CHECKING:
     import httpx2
+
+Ask = Callable[[dict[str, str]], AbstractContextManager["httpx2.Response"]]  # one GET with these headers, streamed
 
 _CHUNK_BYTES = 2**16  # what a killed process may lose
 _ATTEMPTS = 5  # in a row without a single new byte
@@ -50,34 +54,45 @@ def is_disk_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
-def download(client: Any, url: str, part: Path, total_bytes: int, report: Callable[[int], None]) -> None:
-    """Bring `part` to `total_bytes`, beginning with what is there; `client` is unearth's HTTP client.
+def download_intact(ask: Ask, url: str, part: Path, wanted: Wanted, progress: Progress | None) -> bool:
+    """Bring the whole of `wanted` to `part`; False if what arrives is damaged. Raises as `download` does."""
+    total_bytes = wanted.bytes or 0
+    for _ in range(2):  # a damaged partial file is thrown away and fetched once more
+        download(ask, url, part, total_bytes, reporter(progress, total_bytes, f"Downloading {wanted.file}"))
+        if wanted.is_at(part, progress):
+            return True
+        part.unlink(missing_ok=True)
+    return False
+
+
+def download(ask: Ask, url: str, part: Path, total_bytes: int, report: Callable[[int], None]) -> None:
+    """Bring `part` to `total_bytes`, beginning with what is there; `ask` asks for `url`.
 
     Raises AssetUnavailable when the server refuses, is gone or sends more than that; OSError when the disk fails.
     """
-    import httpx2  # comes with unearth, whose client this is
+    import httpx2  # what unearth and huggingface_hub speak HTTP with
 
     failures, reason = 0, ""
-    while (have := _size(part)) < total_bytes:
+    while (have := size_of(part)) < total_bytes:
         try:
-            _continue(client, url, part, total_bytes, report)
+            _continue(ask, part, total_bytes, report)
         except (Refused, httpx2.InvalidURL) as error:
             raise AssetUnavailable(f"{_host(url)}: {error}.") from error
         except httpx2.HTTPError as error:
             reason = str(error) or type(error).__name__
-        failures = 0 if _size(part) > have else failures + 1
+        failures = 0 if size_of(part) > have else failures + 1
         if failures >= _ATTEMPTS:
             raise AssetUnavailable(f"{_host(url)}: {reason or 'the connection ends early'}.")
         if failures:
             time.sleep(_FIRST_PAUSE_S * 2**failures)
 
 
-def _continue(client: Any, url: str, part: Path, total_bytes: int, report: Callable[[int], None]) -> None:
+def _continue(ask: Ask, part: Path, total_bytes: int, report: Callable[[int], None]) -> None:
     """One request for what is missing, appended to `part`."""
-    have = _size(part)
+    have = size_of(part)
     # identity: bytes must arrive as they lie on the server, or they could not be continued.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with client.get_stream(url, headers=headers) as response:
+    with ask(headers) as response:
         have = _accepted_start(response, have)
         with part.open("r+b" if part.exists() else "wb") as file:
             file.truncate(have)
@@ -88,6 +103,8 @@ def _continue(client: Any, url: str, part: Path, total_bytes: int, report: Calla
                     raise Refused(f"it sends more than the {total_bytes:,} bytes recorded for the file")
                 file.write(chunk)
                 report(have)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _accepted_start(response: httpx2.Response, have: int) -> int:
@@ -101,7 +118,8 @@ def _accepted_start(response: httpx2.Response, have: int) -> int:
     return 0
 
 
-def _size(part: Path) -> int:
+def size_of(part: Path) -> int:
+    """Bytes that are there already."""
     try:
         return part.stat().st_size
     except FileNotFoundError:

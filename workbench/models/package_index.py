@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import folders
 from workbench.catalog import Asset, IndexSource
 from workbench.errors import AssetUnavailable
-from workbench.models.download import download, is_disk_full, no_space, require_space
-from workbench.models.verification import Progress, copy_hashed, sha256_of
+from workbench.models import store
+from workbench.models.download import download_intact
+from workbench.models.verification import Progress, Wanted, copy_hashed, reporter, sha256_of
 
 if TYPE_CHECKING:
     from unearth.link import Link
@@ -49,17 +49,9 @@ def bring(asset: Asset, source: IndexSource, target: Path, progress: Progress | 
 
     Raises AssetUnavailable with the reasons of every place tried, NoSpace when the disk cannot hold it.
     """
-    part = _part(source)
-    needed = source.archive_bytes - (part.stat().st_size if part.exists() else 0) + (asset.bytes or 0)
-    require_space(target.parent, needed, f"{asset.file} (from {source.archive})")
-    try:
-        _extract(_archive(source, part, progress), asset, source, target, progress)
-    except OSError as error:
-        if not is_disk_full(error):
-            raise AssetUnavailable(f"{asset.file} cannot be written: {error.strerror}.") from error
-        part.unlink(missing_ok=True)
-        raise no_space(target.parent, needed, asset.file) from error
-    part.unlink(missing_ok=True)
+    archive = Wanted(source.archive, source.archive_bytes, source.archive_sha256)
+    with store.partial(archive, f"{asset.file} (from {source.archive})", more_bytes=asset.bytes or 0) as part:
+        _extract(_archive(source, archive, part, progress), asset, source, target, progress)
 
 
 def indexes() -> Indexes:
@@ -118,14 +110,7 @@ def _seconds(text: str) -> float:
         return _DEFAULT_TIMEOUT_S
 
 
-def _part(source: IndexSource) -> Path:
-    """Where the download of this very archive goes on; named by its hash, so that no other file is ever continued."""
-    folder = folders.cache() / "assets" / "parts"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{source.archive_sha256}.part"
-
-
-def _archive(source: IndexSource, part: Path, progress: Progress | None) -> Path:
+def _archive(source: IndexSource, archive: Wanted, part: Path, progress: Progress | None) -> Path:
     """The wheel, verified: where it lies on this computer, or downloaded into `part`."""
     places, reasons = indexes(), []
     with _client(places) as client:
@@ -133,7 +118,7 @@ def _archive(source: IndexSource, part: Path, progress: Progress | None) -> Path
             try:
                 if isinstance(found, AssetUnavailable):
                     raise found
-                return _verified(source, found, part, client, progress)
+                return _verified(archive, found, part, client, progress)
             except AssetUnavailable as error:
                 reasons.append(f"{place}: {error.what}")
     tried = " ".join(reasons) or "pip is configured with no index and no folder."
@@ -184,29 +169,22 @@ def _redacted(place: str) -> str:
     return str(Link(place).redacted) if "://" in place else place
 
 
-def _verified(source: IndexSource, link: Link, part: Path, client: Any, progress: Progress | None) -> Path:
-    listed = (link.hash_option or {}).get("sha256", [source.archive_sha256])
-    if source.archive_sha256 not in listed:
-        raise AssetUnavailable(f"has another file under the name {source.archive} (SHA-256 {listed[0][:12]}…).")
+def _verified(archive: Wanted, link: Link, part: Path, client: Any, progress: Progress | None) -> Path:
+    listed = (link.hash_option or {}).get("sha256", [archive.key])
+    if archive.key not in listed:
+        raise AssetUnavailable(f"has another file under the name {archive.file} (SHA-256 {listed[0][:12]}…).")
     if link.is_file:
-        return _verified_copy(source, link.file_path)
-
-    def report(done: int) -> None:
-        if progress:
-            progress(done, source.archive_bytes, f"Downloading {source.archive}")
-
-    for _ in range(2):  # a damaged partial file is thrown away and fetched once more
-        download(client, link.normalized, part, source.archive_bytes, report)
-        if sha256_of(part) == source.archive_sha256:
-            return part
-        part.unlink()
-    raise AssetUnavailable(f"delivers a damaged {source.archive}: its SHA-256 is not the recorded one.")
+        return _verified_copy(archive, link.file_path)
+    url = link.normalized
+    if not download_intact(lambda headers: client.get_stream(url, headers=headers), url, part, archive, progress):
+        raise AssetUnavailable(f"delivers a damaged {archive.file}: its SHA-256 is not the recorded one.")
+    return part
 
 
-def _verified_copy(source: IndexSource, path: Path) -> Path:
+def _verified_copy(archive: Wanted, path: Path) -> Path:
     """A wheel that lies on this computer is used where it is."""
     try:
-        intact = path.stat().st_size == source.archive_bytes and sha256_of(path) == source.archive_sha256
+        intact = path.stat().st_size == archive.bytes and sha256_of(path) == archive.sha256
     except OSError as error:
         raise AssetUnavailable(f"{path} cannot be read: {error.strerror}.") from error
     if not intact:
@@ -217,11 +195,7 @@ def _verified_copy(source: IndexSource, path: Path) -> Path:
 def _extract(archive: Path, asset: Asset, source: IndexSource, target: Path, progress: Progress | None) -> None:
     """Write the one wanted member to `target`. Its name is ours, so the archive cannot choose where it goes."""
     size, fresh = asset.bytes or 0, target.with_name(f"{target.name}.{os.getpid()}.new")
-
-    def report(done: int) -> None:
-        if progress:
-            progress(done, size, f"Extracting {asset.file}")
-
+    report = reporter(progress, size, f"Extracting {asset.file}")
     for left_over in target.parent.glob("*.new"):  # of a process that was killed; we hold the lock
         left_over.unlink(missing_ok=True)
     try:

@@ -1,8 +1,8 @@
 """Proves that a file is the one that was recorded: by its size and SHA-256, computed once per state of the file.
 
 The result is remembered in a stamp (size, time of modification, inode), so that a file of many gigabytes is not hashed
-at every start, nor again when it is renamed. A stamp guards against accidents (cut downloads, bad disks that return errors, overwritten files), not
-against somebody who can write into the cache and forge times.
+at every start, nor again once it is renamed. A stamp guards against accidents (cut downloads, bad disks that return
+errors, overwritten files), not against somebody who can write into the cache and forge times.
 """
 
 from __future__ import annotations
@@ -29,47 +29,55 @@ class Wanted:
     file: str
     bytes: int | None
     sha256: str | None
-    tag: str = ""  # names the content where no SHA-256 is known
+    tag: str = ""  # stands for the content where no SHA-256 is known
 
     @property
     def key(self) -> str:
-        """What names the content: no two contents share it."""
+        """What names the content: two contents never share it."""
         return self.sha256 or self.tag
 
     def is_at(self, path: Path, progress: Progress | None = None) -> bool:
         """True if the file at `path` is this one, as far as it was recorded."""
-        return is_intact(path, self.sha256, self.bytes, progress=reporter(progress, f"Checking {self.file}"))
+        return is_intact(path, self.sha256, self.bytes, progress=progress, name=self.file)
 
 
-def reporter(progress: Progress | None, what: str, total_bytes: int) -> Callable[[int], None]:
-    """Tells `progress`, if there is one, how many bytes are done."""
-    return (lambda done: progress(done, total_bytes, what)) if progress else (lambda done: None)
-
-
-def is_intact(path: Path, sha256: str, size_bytes: int | None = None, *, progress: Progress | None = None) -> bool:
-    """True if `path` is a file with this SHA-256 (and size, where known)."""
+def is_intact(
+    path: Path,
+    sha256: str | None,
+    size_bytes: int | None = None,
+    *,
+    progress: Progress | None = None,
+    name: str | None = None,
+) -> bool:
+    """True if `path` is a file with this SHA-256 and size, where known; `progress` hears of it as `name`."""
     if not path.is_file() or (size_bytes is not None and path.stat().st_size != size_bytes):
         return False
-    stamp = _stamp_of(path)
-    state = _state(path.stat(), sha256)
-    if _read_stamp(stamp) == state:
+    if sha256 is None:
         return True
-    if sha256_of(path, progress=progress) != sha256:
+    state = _state(path.stat(), sha256)
+    stamp = folders.cache() / "verified" / f"{sha256[:16]}-{state['inode']}.json"
+    if notes.read(stamp) == state:
+        return True
+    if sha256_of(path, reporter(progress, path.stat().st_size, f"Checking {name or path.name}")) != sha256:
         return False
     # Only what was hashed is stamped: a file replaced meanwhile has another state and is hashed at its next use.
-    _write_stamp(stamp, state)
+    notes.write(stamp, state)
     return True
 
 
-def sha256_of(path: Path, *, progress: Progress | None = None) -> str:
+def reporter(progress: Progress | None, total_bytes: int, what: str) -> Callable[[int], None]:
+    """Tells `progress`, if there is one, how many bytes are done."""
+    return (lambda done: progress(done, total_bytes, what)) if progress else (lambda _: None)
+
+
+def sha256_of(path: Path, report: Callable[[int], None] = lambda _: None) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    total, digest, done = path.stat().st_size, hashlib.sha256(), 0
+    digest, done = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
             done += len(chunk)
-            if progress:
-                progress(done, total, f"Checking {path.name}")
+            report(done)
     return digest.hexdigest()
 
 
@@ -86,26 +94,3 @@ def copy_hashed(source: BinaryIO, target: BinaryIO, limit_bytes: int, report: Ca
 
 def _state(status: os.stat_result, sha256: str) -> dict[str, int | str]:
     return {"sha256": sha256, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "inode": status.st_ino}
-
-
-def _stamp_of(path: Path) -> Path:
-    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
-    return folders.cache() / "verified" / f"{name}.json"
-
-
-def _read_stamp(stamp: Path) -> object:
-    try:
-        return json.loads(stamp.read_bytes())
-    except (OSError, ValueError):
-        return None
-
-
-def _write_stamp(stamp: Path, state: dict[str, int | str]) -> None:
-    """Remember the state; a full disk only means hashing again next time."""
-    try:
-        stamp.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=stamp.parent, delete=False) as file:
-            json.dump(state, file)
-        Path(file.name).replace(stamp)
-    except OSError:
-        return

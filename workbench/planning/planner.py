@@ -15,9 +15,10 @@ from workbench.machine import Machine, calibrate, probe
 from workbench.models import Model
 from workbench.planning import threads as thread_choice
 from workbench.planning.workload import CHAT, Workload
-from workbench.units import format_bytes, now
+from workbench.units import MIB, format_bytes, now
 
 DEFAULT_CONTEXT = 2048
+LEAST_CONTEXT = 128  # room for a chat template, a question and an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +76,15 @@ class Plan:
             "model": self.model.name,
             "engine": self.engine.name,
             "engine_version": self.engine_version,
+            "hardware": self.machine.hardware_class,
+            "machine": self.machine.fingerprint(),
             "settings": asdict(self.settings),
             "workload": asdict(self.workload),
-            "memory_bytes": [
-                {"device": b.device, "parts": {name: _estimate(part) for name, part in b.parts.items()},
-                 "total": _estimate(b.total)} for b in self.memory
+            "memory": [
+                {"device": b.device, "parts": {name: asdict(part) for name, part in b.parts.items()}}
+                for b in self.memory
             ],
-            "prefill_tok_per_s": _estimate(self.prefill),
-            "decode_tok_per_s": _estimate(self.decode),
-            "ttft_s": _estimate(self.ttft),
+            "predictions": {name: asdict(estimate) for name, estimate in self.predictions.items()},
             "reasons": list(self.reasons),
             "refused": [asdict(refusal) for refusal in self.refused],
         }  # fmt: skip
@@ -108,13 +109,18 @@ def plan(
     Raises UnknownName, BadModelFile, UnsupportedModel, EngineUnavailable or UsageError.
     """
     model = models.get(model) if isinstance(model, str) else model
-    machine = machine or calibrate(probe())
+    here = probe()
+    machine = machine or calibrate(here)
     chosen, version, refused = _choose_engine(model, machine, engine)
-    count = thread_choice.fixed(machine, threads) if threads else thread_choice.choose(machine)
+    if threads is None:  # a machine that is only described has nothing else to do
+        busy = None if machine.fingerprint() == here.fingerprint() else 0.0
+        count = thread_choice.choose(machine, busy)
+    else:
+        count = thread_choice.fixed(machine, threads)
     settings = Settings(
         model=model.name, format=model.format, context=_check_context(model, context),
         concurrency=_check_concurrency(concurrency), threads=count.decode, prefill_threads=count.prefill,
-        flash_attention=flash_attention, prompt_cache_bytes=prompt_cache_bytes,
+        flash_attention=flash_attention, prompt_cache_bytes=_check_prompt_cache(prompt_cache_bytes),
     )  # fmt: skip
     workload = workload.within(settings.context)
     prefill_s = chosen.prefill(model, settings, machine, workload.prompt_tokens)
@@ -150,12 +156,16 @@ def _choose_engine(model: Model, machine: Machine, wanted: str | Engine) -> tupl
 
 def _check_context(model: Model, context: int | None) -> int:
     most = model.architecture.context_length
+    if most < LEAST_CONTEXT:
+        raise UnsupportedModel(
+            f"{model.name} has a context of {most} tokens.", fix=f"At least {LEAST_CONTEXT} are needed."
+        )
     if context is None:
         return min(DEFAULT_CONTEXT, most)
-    if not 64 <= context <= most:
+    if not LEAST_CONTEXT <= context <= most:
         raise UsageError(
             f"A context of {context} tokens was asked for; {model.name} was trained for {most}.",
-            fix=f"Ask for 64 to {most} tokens.",
+            fix=f"Ask for {LEAST_CONTEXT} to {most} tokens.",
         )
     return context
 
@@ -166,5 +176,7 @@ def _check_concurrency(concurrency: int) -> int:
     return concurrency
 
 
-def _estimate(estimate: Estimate) -> dict[str, Any]:
-    return asdict(estimate)
+def _check_prompt_cache(count: int) -> int:
+    if count != 0 and count < MIB:
+        raise UsageError(f"A prompt cache of {count} bytes was asked for.", fix="Ask for 0, or for a MiB or more.")
+    return count

@@ -6,6 +6,7 @@ Backgrounds are transparent and text is mid-grey, so that a figure reads on ligh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from workbench.costs import Comparison
@@ -59,7 +60,7 @@ def memory_breakdown(breakdown: Breakdown, measured: Measured | None = None) -> 
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for colour, (name, part) in zip(PALETTE, breakdown.parts.items(), strict=False):
+    for colour, (name, part) in zip(cycle(PALETTE), breakdown.parts.items()):
         if part.value:  # neither unknown nor nothing
             figure.add_bar(
                 orientation="h", y=["predicted"], x=[part.value / 2**20], name=name, marker_color=colour,

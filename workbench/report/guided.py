@@ -11,7 +11,7 @@ from workbench import costs, models, planning
 from workbench.costs import Comparison
 from workbench.deployment import deploy
 from workbench.machine import calibrate, probe
-from workbench.measurement import Measurement, measure
+from workbench.measurement import Measurement, check_repeats, measure
 from workbench.planning import Plan
 from workbench.report.html import write_report
 
@@ -63,6 +63,8 @@ def tour(
 
     power_w, usd_per_kwh: the draw of this machine under load and the price of electricity; assumed when not given.
     """
+    costs.check(power_w, usd_per_kwh)  # before anything long is begun
+    check_repeats(repeats)
     report = progress or (lambda fraction, text: None)
     report(None, "looking at this machine")
     machine = calibrate(probe(), progress=report)

@@ -18,7 +18,9 @@ def write_report(
     plan: Plan, measurement: Measurement, comparison: Comparison, *, answer: str = "", path: Path | None = None
 ) -> Path:
     """Write the report to `path` (by default into the data folder) and return where it is."""
-    path = path or folders.data() / "reports" / f"{plan.created[:10]}-{plan.model.name}-{plan.id}.html"
+    path = (
+        path or folders.data() / "reports" / f"{plan.created[:10]}-{folders.file_name(plan.model.name)}-{plan.id}.html"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render(plan, measurement, comparison, answer), encoding="utf-8")
     return path
@@ -32,32 +34,31 @@ def render(plan: Plan, measurement: Measurement, comparison: Comparison, answer:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
     drawn = (
-        figures.predicted_beside_measured(plan.predictions, measurement.values),
+        figures.predicted_beside_measured(measurement.predictions, measurement.values),
         figures.memory_breakdown(plan.memory[0], measurement.values["memory_peak"]),
         figures.cost_of_tokens(comparison),
     )
     return environment.get_template("report.html.jinja").render(
-        plan=plan, measurement=measurement, comparison=comparison, answer=answer, rows=rows(plan, measurement),
+        plan=plan, measurement=measurement, comparison=comparison, answer=answer, rows=rows(measurement),
         usd=format_usd, machine=plan.machine, figures=_embed(drawn), environment=measurement.environment,
     )  # fmt: skip
 
 
-def rows(plan: Plan, measurement: Measurement) -> list[tuple[str, Estimate, Measured, str]]:
+def rows(measurement: Measurement) -> list[tuple[str, Estimate, Measured, str]]:
     """Quantity, prediction, measurement and the error in words, in reading order."""
     table = []
     for name, title in figures.TITLES.items():
-        estimate, measured = plan.predictions[name], measurement.values[name]
+        estimate, measured = measurement.predictions[name], measurement.values[name]
         table.append((title, estimate, measured, error_in_words(estimate, measured)))
     return table
 
 
 def error_in_words(estimate: Estimate, measured: Measured) -> str:
     """The signed error of a prediction, and whether the interval held: '+3.1 %, inside'."""
-    if estimate.value is None or estimate.low is None or estimate.high is None:
+    error = estimate.error(measured.value)
+    if error is None:
         return "not predicted"
-    error = (estimate.value - measured.value) / measured.value
-    inside = estimate.low <= measured.value <= estimate.high
-    return f"{error:+.1%}, {'inside' if inside else 'outside'} the interval"
+    return f"{error:+.1%}, {'inside' if estimate.contains(measured.value) else 'outside'} the interval"
 
 
 def _embed(drawn: tuple[Any, ...]) -> list[str]:

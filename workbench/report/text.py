@@ -60,12 +60,10 @@ def plan(made: Plan) -> str:
     return "\n".join(lines)
 
 
-def comparison_table(made: Plan, measured: Measurement) -> str:
+def comparison_table(measured: Measurement) -> str:
     """Predicted beside measured."""
     head = f"{'':<20}{'predicted':<36}{'measured':<44}error"
-    body = (
-        f"{title:<20}{estimate!s:<36}{value!s:<44}{error}" for title, estimate, value, error in rows(made, measured)
-    )
+    body = (f"{title:<20}{estimate!s:<36}{value!s:<44}{error}" for title, estimate, value, error in rows(measured))
     return "\n".join([head, *body])
 
 
@@ -93,7 +91,7 @@ def result(done: Tour) -> str:
     """How a tour ended: predicted beside measured, what tokens cost, and where to go on."""
     return "\n".join(
         [
-            "\n" + comparison_table(done.plan, done.measurement),
+            "\n" + comparison_table(done.measurement),
             "\n" + cost_table(done.comparison),
             f"\nReport      {done.report}",
             f"Dashboards  {command('dashboards')}",

@@ -200,14 +200,14 @@ class View:
         self._answer.value = _answer(self.state.answer, self.state.state == "asking")
 
     def _draw_measurement(self) -> None:
-        plan, measurement, comparison = self.state.plan, self.state.measurement, self.state.comparison
+        measurement, comparison = self.state.measurement, self.state.comparison
         _show(self._measured_figure, measurement is not None)
         if measurement is None:
             self._measured.value, self._measured_figure.outputs = "", ()
             return
-        drawn = figures.predicted_beside_measured(plan.predictions, measurement.values)
+        drawn = figures.predicted_beside_measured(measurement.predictions, measurement.values)
         pieces.figure(self._measured_figure, drawn, "Predicted and measured; the table below has the same numbers")
-        self._measured.value = _measurements(plan, measurement)
+        self._measured.value = _measurements(measurement)
         pieces.figure(self._cost_figure, figures.cost_of_tokens(comparison), "Cost of a million output tokens")
         self._cost.value = _costs(comparison, self.state.report)
 
@@ -324,10 +324,10 @@ def _answer(answer: Answer, streaming: bool) -> str:
     )
 
 
-def _measurements(plan: Any, measurement: Any) -> str:
+def _measurements(measurement: Any) -> str:
     rows = []
     for name, label in MEANING.items():
-        estimate, measured = plan.predictions[name], measurement.values[name]
+        estimate, measured = measurement.predictions[name], measurement.values[name]
         expected = format_value(estimate.value, estimate.unit) if estimate.value is not None else "unknown"
         rows.append((label, expected, measured, error_in_words(estimate, measured)))
     return pieces.table(

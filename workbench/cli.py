@@ -283,6 +283,7 @@ def _measure(options: argparse.Namespace) -> None:
     from workbench import deployment, measurement
     from workbench.report import text
 
+    measurement.check_repeats(options.repeats)
     with _Status() as status:
         plan = _make_plan(options, status)
         with deployment.deploy(plan, share=False, progress=status) as running:

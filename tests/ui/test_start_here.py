@@ -81,7 +81,8 @@ def test_from_the_prediction_to_stop(open_page: Callable[..., Any], home_with_mo
         assert page.get_by_role("alert").count() == 0
         page.goto("about:blank")
         tree = psutil.Process(server.process.pid).children(recursive=True)
-    assert not [process for process in tree if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    _, alive = psutil.wait_procs(tree, timeout=2)
+    assert alive == []
     assert not strays(home_with_model)
 
 
@@ -91,6 +92,9 @@ def screenshots(page: Any) -> None:
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=ARTEFACTS / name, full_page=True)
+    page.locator(".wb-card", has=page.get_by_role("heading", name="Measure it")).screenshot(
+        path=ARTEFACTS / "measured.png"
+    )
 
 
 def strays(home: Path) -> list[str]:

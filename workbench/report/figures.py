@@ -46,7 +46,7 @@ def predicted_beside_measured(predictions: Mapping[str, Estimate], values: Mappi
     figure.add_scatter(
         mode="markers+text", y=labels, name="measured", marker={"color": MEASURED, "size": 13},
         x=[100 * values[n].value / e[0] for n, e in zip(names, estimates, strict=True)],
-        text=[format_value(values[n].value, values[n].unit) for n in names], textposition="top center",
+        text=[format_value(values[n].value, values[n].unit) for n in names], textposition="top right",
         customdata=[str(values[n]) for n in names], hovertemplate="%{y}: %{customdata}<extra></extra>",
     )  # fmt: skip
     figure.add_vline(x=100, line={"color": PREDICTED, "width": 2})

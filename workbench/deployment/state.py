@@ -111,12 +111,24 @@ def all_states() -> Iterator[State]:
     yield from sorted((state for state in found if state), key=lambda state: (state.created, state.id))
 
 
-def same_process(pid: int, started: float) -> bool:
-    """Whether process `pid` runs and started at `started` (seconds since the epoch, 10 ms resolution)."""
+def start_of(pid: int) -> float | None:
+    """When process `pid` started, None if it is gone: the same number whoever asks and whenever.
+
+    On Linux in ticks since boot: psutil's time of creation moves when the system's clock is set.
+    """
     try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - started) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, ValueError):
+        if Path("/proc/self/stat").exists():
+            return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return psutil.Process(pid).create_time()
+    except (OSError, psutil.Error):
+        return None
+
+
+def same_process(pid: int, started: float) -> bool:
+    """Whether process `pid` is the one that started at `started` (see `start_of`), and more than a zombie."""
+    try:
+        return start_of(pid) == started and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
         return False
 
 

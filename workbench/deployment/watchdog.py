@@ -99,8 +99,9 @@ class Watchdog:
         os.set_blocking(sys.stdin.fileno(), False)
         self.leases.add(sys.stdin)
         self.selector.register(sys.stdin, selectors.EVENT_READ, self._on_starter)
-        me = psutil.Process()
-        self._save(control_port=listener.getsockname()[1], watchdog_pid=me.pid, watchdog_started=me.create_time())
+        pid = os.getpid()
+        port = listener.getsockname()[1]
+        self._save(control_port=port, watchdog_pid=pid, watchdog_started=states.start_of(pid) or 0.0)
 
     def _start_server(self) -> None:
         if _listens_somewhere(self.orders.port):

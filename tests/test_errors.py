@@ -28,8 +28,15 @@ def test_a_drawn_class_is_a_workbench_error(name: str) -> None:
     assert DEFINED[name].__doc__
 
 
+def test_what_is_drawn_below_wrong_use_is_wrong_use() -> None:
+    below = re.findall(r"│   [├└]── (\w+)", errors.__doc__ or "")
+    assert below == ["UnknownName", "PortTaken"]
+    assert {name for name, kind in DEFINED.items() if issubclass(kind, UsageError)} == {"UsageError", *below}
+
+
 def test_wrong_use_exits_with_2_and_nothing_else_does() -> None:
-    assert {name for name, kind in DEFINED.items() if kind.exit_status == 2} == {"UsageError", "UnknownName"}
+    wrong_use = {"UsageError", "UnknownName", "PortTaken"}
+    assert {name for name, kind in DEFINED.items() if kind.exit_status == 2} == wrong_use
     assert {kind.exit_status for kind in DEFINED.values()} == {1, 2}
 
 

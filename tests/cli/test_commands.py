@@ -108,6 +108,15 @@ def test_a_measurement_is_shown_beside_its_own_prediction(command: Command, tiny
     assert done["measurement"]["prediction"] == done["plan"]["id"]
 
 
+def test_a_measurement_has_a_deployment_of_its_own(command: Command, tiny: Path) -> None:
+    """Others' requests to one that runs already would spoil the numbers."""
+    running = command("deploy", tiny, *FAKE, "--threads", 1, "--json").json["id"]
+    for name in ("measure", "tour"):
+        done = command(name, tiny, *FAKE, *(["--threads", 1] if name == "measure" else []), "--repeats", 1, "--json")
+        assert done.json["measurement"]["prediction"] == done.json["plan"]["id"]
+    assert [listed["id"] for listed in command("ps", "--json").json] == [running]
+
+
 @pytest.mark.parametrize("name", ["pairs.xlsx", "pairs"])
 def test_an_export_nobody_can_write(command: Command, tmp_path: Path, name: str) -> None:
     done = command("ledger", "--export", tmp_path / name)
@@ -125,7 +134,7 @@ def test_an_export_to_nowhere(command: Command, tmp_path: Path) -> None:
 def test_no_repeats_are_refused_before_anything_starts(command: Command, tiny: Path, home: Path, name: str) -> None:
     done = command(name, tiny, *FAKE, "--repeats", 0)
     assert done.status == 2
-    assert "0 repeats were asked for" in done.err
+    assert done.err.startswith("workbench: 0 repeats were asked for")  # no progress before it
     assert not (home / "data" / "ledger.sqlite").exists()
 
 
@@ -158,6 +167,7 @@ def test_a_price_that_cannot_be_is_refused_before_anything_starts(
     done = command("tour", tiny, *FAKE, "--repeats", 1, option, 0)
     assert done.status == 2
     assert "above zero" in done.err
+    assert done.err.startswith("workbench: The ")  # no progress before it
     assert not (home / "data" / "ledger.sqlite").exists()
 
 

@@ -6,11 +6,13 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Command
+from tests.cli.conftest import Command, Done
 from workbench import cli, engines, models
 from workbench.machine import Machine
 
@@ -67,9 +69,8 @@ def test_machine(command: Command) -> None:
 def test_plan(command: Command, tiny: Path, calm: Machine) -> None:
     done = command("plan", tiny, "--engine", "fake", "--json")
     assert done.status == 0
-    assert list(done.json) == ["id", "created", "model", "engine", "engine_version", "settings", "workload",
-                               "memory_bytes", "prefill_tok_per_s", "decode_tok_per_s", "ttft_s", "reasons",
-                               "refused"]  # fmt: skip
+    assert list(done.json) == ["id", "created", "model", "engine", "engine_version", "hardware", "machine", "settings",
+                               "workload", "memory", "predictions", "reasons", "refused"]  # fmt: skip
     assert (done.json["model"], done.json["engine"], done.json["settings"]["context"]) == ("Tiny", "fake", 128)
     shown = command("plan", tiny, "--engine", "fake")
     assert f"Test CPU: {calm.cpu.physical_cores} cores" in shown.out
@@ -77,11 +78,36 @@ def test_plan(command: Command, tiny: Path, calm: Machine) -> None:
 
 
 @pytest.mark.usefixtures("calm")
-def test_plan_takes_its_options(command: Command, tiny: Path) -> None:
+def test_plan_takes_its_options(command: Command, tmp_path: Path, write_gguf: Callable[..., Path]) -> None:
+    model = write_gguf(tmp_path / "roomy.gguf", keys={"context_length": 512})
     settings = command(
-        "plan", tiny, "--engine", "fake", "--context", 100, "--concurrency", 3, "--threads", 2, "--json"
+        "plan", model, "--engine", "fake", "--context", 200, "--concurrency", 3, "--threads", 2, "--json"
     ).json["settings"]
-    assert (settings["context"], settings["concurrency"], settings["threads"]) == (100, 3, 2)
+    assert (settings["context"], settings["concurrency"], settings["threads"]) == (200, 3, 2)
+
+
+@pytest.mark.usefixtures("calm")
+def test_a_model_trained_for_too_little(command: Command, tmp_path: Path, write_gguf: Callable[..., Path]) -> None:
+    model = write_gguf(tmp_path / "short.gguf", keys={"context_length": 127})
+    done = command("plan", model, "--engine", "fake")
+    assert (done.status, done.out) == (1, "")
+    assert "Tiny has a context of 127 tokens. At least 128 are needed." in done.err
+
+
+# -- which version ---------------------------------------------------------------------------------------------
+
+VERSION = f"workbench {metadata.version('open-model-workbench')}\n"
+
+
+def test_version(command: Command) -> None:
+    assert command("--version") == Done(0, VERSION, "")
+
+
+def test_the_package_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "workbench", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, VERSION, "")
 
 
 # -- wrong use -------------------------------------------------------------------------------------------------
@@ -97,7 +123,7 @@ def test_words_that_are_no_command(command: Command, words: str) -> None:
 @pytest.mark.parametrize("name", ["plan", "run", "deploy", "measure", "tour"])
 def test_an_unknown_model_meets_the_nearest_name(command: Command, calm: Machine, name: str) -> None:
     assert calm
-    done = command(name, "smollm3-135m-instruct", "--json")
+    done = command(name, "smollm3-135m-instruct", *(["hello"] if name == "run" else []), "--json")
     assert (done.status, done.out) == (2, "")
     assert "There is no model called 'smollm3-135m-instruct'. Did you mean smollm2-135m-instruct" in done.err
 
@@ -114,7 +140,7 @@ def test_a_folder_as_a_model(command: Command, tiny: Path) -> None:
     ("option", "value", "words"),
     [
         ("--context", "129", "129 tokens was asked for; Tiny was trained for 128"),
-        ("--context", "63", "Ask for 64 to 128"),
+        ("--context", "127", "Ask for 128 to 128"),
         ("--concurrency", "0", "concurrency of 0"),
         ("--threads", "0", "0 threads were asked for"),
         ("--threads", "99", "99 threads were asked for"),
@@ -125,6 +151,14 @@ def test_a_value_that_cannot_be(command: Command, tiny: Path, option: str, value
     done = command("plan", tiny, *([] if option == "--engine" else ["--engine", "fake"]), option, value)
     assert (done.status, done.out) == (2, "")
     assert words in done.err
+
+
+@pytest.mark.usefixtures("calm")
+def test_a_conversation_is_not_json(command: Command, tiny: Path, home: Path) -> None:
+    done = command("run", tiny, "--engine", "fake", "--json")
+    assert (done.status, done.out) == (2, "")
+    assert done.err == "workbench: --json needs a prompt. Give one, or leave --json out to chat.\n"
+    assert not (home / "data" / "ledger.sqlite").exists()  # nothing was started
 
 
 def test_stop_wants_to_know_what(command: Command) -> None:

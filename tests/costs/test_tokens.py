@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench import costs
+from workbench import catalog, costs
 from workbench.costs import ApiPrice, Comparison
+from workbench.costs.tokens import Assumption
 from workbench.errors import UsageError
 from workbench.evidence import Measured
 
@@ -82,6 +83,22 @@ def test_twice_the_power_costs_twice_as_much(power_w: float, times: int) -> None
 def test_a_number_that_cannot_be(name: str, value: float) -> None:
     with pytest.raises(UsageError, match=r"above zero|finite"):
         costs.compare(speeds(), **{name: value})
+
+
+@pytest.mark.parametrize("name", ["power_w", "usd_per_kwh"])
+def test_a_number_can_be_checked_before_anything_is_measured(name: str) -> None:
+    both: dict[str, float | None] = {"power_w": 36, "usd_per_kwh": 0.3}
+    with pytest.raises(UsageError, match="above zero"):
+        costs.check(**{**both, name: 0})
+
+
+def test_what_the_user_gave_is_exact_and_what_was_not_given_is_left_open() -> None:
+    power, price = costs.check(36, None)
+    assert power is not None
+    assert (power.value, power.low, power.high, power.unit, power.given) == (36, 36, 36, "W", True)
+    assert price is None
+    assert costs.check(None, None) == (None, None)
+    assert not any(a.given for a in catalog.load("assumptions.yaml", Assumption).values())
 
 
 # -- the APIs --------------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from workbench.engines.llamacpp import LlamaCpp
 from workbench.errors import EngineUnavailable
 from workbench.machine import Machine
 from workbench.models import Architecture, Model
-from workbench.models.architecture import bytes_per_element
 from workbench.units import KIB, MIB
 
 KEY, PORT = "sk-secret", 23456
@@ -123,6 +122,21 @@ def test_neither_of_the_two(little_model: Model, monkeypatch: pytest.MonkeyPatch
     assert availability.fix == "Install it: pip install xllamacpp"
     with pytest.raises(EngineUnavailable, match=r"Neither llama-server .* pip install xllamacpp"):
         launch(little_model)
+
+
+def test_the_program_is_looked_for_once(
+    little_model: Model, machine: Machine, binary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was planned is what is launched, whatever PATH says by then."""
+    with_program = LlamaCpp()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    without = LlamaCpp()
+    monkeypatch.setenv("PATH", str(binary.parent))
+    assert (with_program.binary, without.binary) == (str(binary), None)
+    assert with_program.launch(little_model, SETTINGS, PORT, KEY).argv[0] == str(binary)
+    assert without.launch(little_model, SETTINGS, PORT, KEY).argv[0] == sys.executable
+    forms = [e.memory(little_model, SETTINGS, machine)[0].parts["engine"].basis for e in (with_program, without)]
+    assert [basis.inputs["form"] for basis in forms] == ["llama-server", "xllamacpp"]
 
 
 # -- the bundled server's parameters ---------------------------------------------------------------------------

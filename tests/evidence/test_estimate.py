@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -49,6 +51,31 @@ def test_an_unknown_number_has_a_reason_and_stays_unknown() -> None:
     assert (estimate.rate(10).value, estimate.rate(10).unit) == (None, "tok/s")
     with pytest.raises(ValueError, match="nobody measured it"):
         estimate.known()
+
+
+@given(sizes, shares, shares)
+def test_an_estimate_survives_being_written_down(value: float, below: float, above: float) -> None:
+    estimate = Estimate.within(value, "B", BASIS, below, above)
+    assert Estimate.from_dict(json.loads(json.dumps(asdict(estimate)))) == estimate
+
+
+def test_an_unknown_estimate_survives_being_written_down() -> None:
+    estimate = Estimate.unknown("s", "nobody measured it")
+    assert Estimate.from_dict(json.loads(json.dumps(asdict(estimate)))) == estimate
+
+
+def test_the_error_is_signed_and_a_fraction_of_what_was_measured() -> None:
+    estimate = Estimate.within(110, "B", BASIS, 0.1, 0.1)
+    assert estimate.error(100) == pytest.approx(0.1)
+    assert estimate.error(220) == pytest.approx(-0.5)
+    assert estimate.error(0) is None
+    assert Estimate.unknown("B", "why").error(100) is None
+
+
+def test_an_interval_holds_its_ends() -> None:
+    estimate = Estimate(2, 1, 4, "B", BASIS)
+    assert [estimate.contains(measured) for measured in (0.99, 1, 2, 4, 4.01)] == [False, True, True, True, False]
+    assert not Estimate.unknown("B", "why").contains(1)
 
 
 @given(sizes, shares, shares, st.integers(1, 10**6))

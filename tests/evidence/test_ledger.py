@@ -23,9 +23,9 @@ from workbench.evidence.ledger import Ledger
 BASIS = Basis("made up")
 
 
-def plan(name: str, engine: str = "fake") -> dict[str, Any]:
-    return {"id": name, "created": "2026-01-01T00:00:00+00:00", "model": "little", "engine": engine,
-            "engine_version": "0"}  # fmt: skip
+def plan(name: str, hardware: str = "cpu-x86-64") -> dict[str, Any]:
+    return {"id": name, "created": "2026-01-01T00:00:00+00:00", "model": "little", "engine": "fake",
+            "engine_version": "0", "hardware": hardware, "machine": "abc"}  # fmt: skip
 
 
 def guess(value: float, unit: str = "tok/s") -> Estimate:
@@ -39,7 +39,7 @@ def measured(*samples: float, unit: str = "tok/s") -> Measured:
 
 def record(ledger: Ledger, name: str, predicted: Mapping[str, Estimate], values: Mapping[str, Measured],
            hardware: str = "cpu-x86-64") -> int:  # fmt: skip
-    ledger.predict(plan(name), predicted, hardware, "abc")
+    ledger.predict(plan(name, hardware), predicted)
     return ledger.measure(name, "2026-01-02T00:00:00+00:00", {"where": "here"}, values)
 
 
@@ -157,13 +157,14 @@ def test_a_place_that_cannot_be_written_is_one_sentence(ledger: Ledger, tmp_path
 
 
 def test_a_measurement_needs_its_prediction(ledger: Ledger) -> None:
-    with pytest.raises(LedgerError):
+    with pytest.raises(LedgerError, match="cannot be used") as caught:
         ledger.measure("nobody", "2026-01-01", {}, {"decode": measured(1)})
+    assert caught.value.fix == ""  # the disk is not to blame
     assert ledger.pairs() == []
 
 
 def test_a_failed_transaction_leaves_nothing(ledger: Ledger) -> None:
-    ledger.predict(plan("a"), {"decode": guess(1)}, "cpu", "abc")
+    ledger.predict(plan("a"), {"decode": guess(1)})
     with pytest.raises(TypeError):  # the second value is no number: nothing of the measurement may stay
         ledger.measure("a", "2026-01-01", {"x": object()}, {"decode": measured(1)})
     with sqlite3.connect(ledger.path) as database:
@@ -175,7 +176,7 @@ def test_a_failed_transaction_leaves_nothing(ledger: Ledger) -> None:
 def test_a_damaged_file_is_one_sentence(ledger: Ledger, content: bytes) -> None:
     ledger.path.parent.mkdir(parents=True)
     ledger.path.write_bytes(content)
-    for use in (ledger.pairs, lambda: ledger.predict(plan("a"), {}, "cpu", "abc")):
+    for use in (ledger.pairs, lambda: ledger.predict(plan("a"), {})):
         with pytest.raises(LedgerError, match=r"ledger\.sqlite cannot be used: .+\. Check the disk"):
             use()
     assert ledger.path.read_bytes() == content  # nobody repairs by deleting
@@ -224,8 +225,9 @@ ledger, name, count = Ledger(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 print("ready", flush=True)
 sys.stdin.readline()
 for index in range(count):
-    plan = {"id": f"{name}-{index}", "created": "2026", "model": "little", "engine": "fake", "engine_version": "0"}
-    ledger.predict(plan, {"decode": Estimate.within(index + 1, "tok/s", Basis("made up"), 0.1, 0.1)}, "cpu", "abc")
+    plan = {"id": f"{name}-{index}", "created": "2026", "model": "little", "engine": "fake", "engine_version": "0",
+            "hardware": "cpu", "machine": "abc"}
+    ledger.predict(plan, {"decode": Estimate.within(index + 1, "tok/s", Basis("made up"), 0.1, 0.1)})
     ledger.measure(plan["id"], "2026", {}, {"decode": Measured((index + 1,), "tok/s", "made up")})
     print(plan["id"], flush=True)
 """
@@ -254,6 +256,18 @@ def test_two_processes_write_at_once(tmp_path: Path) -> None:
         thread.join()
     assert [stderr for _, stderr in ends] == ["", ""]
     assert {pair["prediction"] for pair in Ledger(path).pairs()} == {f"{n}-{i}" for n in "ab" for i in range(40)}
+
+
+def test_reading_does_not_wait_for_a_writer(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(ledger, "a", {"decode": guess(1)}, {"decode": measured(1)})
+    monkeypatch.setattr("workbench.evidence.ledger.BUSY_TIMEOUT_S", 0.05)
+    writer = sqlite3.connect(ledger.path, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("DELETE FROM measured")
+    assert len(ledger.pairs()) == 1
+    with pytest.raises(LedgerError, match="locked"):
+        ledger.predict(plan("b"), {})
+    writer.close()
 
 
 def test_first_uses_at_once(tmp_path: Path) -> None:

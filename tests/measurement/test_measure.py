@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from tests.deployment.conftest import survivors
 from workbench.engines.contract import PEAK_ANSWER_TOKENS
 from workbench.errors import ServerDied, UsageError
 from workbench.evidence.ledger import Ledger
-from workbench.measurement import Measurement, measure
+from workbench.measurement import Measurement, check_repeats, measure
 from workbench.planning import Plan
+from workbench.planning.planner import LEAST_CONTEXT
 
 MakePlan = Callable[..., Plan]
 
@@ -37,6 +39,24 @@ def test_every_quantity_is_there_in_its_unit(measured: Measurement) -> None:
     assert {name: value.unit for name, value in measured.values.items()} == UNITS
     assert all(value.method and value.value >= 0 for value in measured.values.values())
     assert measured.values["memory_peak"].value > 0
+
+
+def test_it_holds_what_was_predicted_for_it(made: Plan, measured: Measurement) -> None:
+    assert measured.predictions == made.predictions
+    assert set(measured.predictions) < set(measured.values)
+
+
+def test_a_joined_deployment_was_predicted_by_the_plan_that_started_it(fake_plan: MakePlan) -> None:
+    """Also where the plan at hand says something else: that one never ran."""
+    first, second = fake_plan(), fake_plan(token_s=0.01)
+    assert second.predictions["decode"] != first.predictions["decode"]
+    with workbench.deploy(first), workbench.deploy(second) as joined:
+        assert joined.plan_dict["id"] == first.id
+        assert joined.predictions == first.predictions
+        measurement = measure(joined, repeats=1)
+    assert measurement.predictions == first.predictions
+    stored = {pair["quantity"]: (pair["predicted"], pair["low"], pair["high"]) for pair in Ledger().pairs()}
+    assert stored == {name: (e.value, e.low, e.high) for name, e in joined.predictions.items()}
 
 
 def test_raw_samples_are_kept(measured: Measurement) -> None:
@@ -94,6 +114,13 @@ def test_no_repeats_are_wrong_use(fake_plan: MakePlan, repeats: int) -> None:
     assert Ledger().pairs() == []
 
 
+@pytest.mark.parametrize("repeats", [0, -1])
+def test_repeats_can_be_checked_before_anything_is_deployed(repeats: int) -> None:
+    check_repeats(1)
+    with pytest.raises(UsageError, match=f"{repeats} repeats"):
+        check_repeats(repeats)
+
+
 def test_progress_rises_to_the_end(fake_plan: MakePlan) -> None:
     seen: list[tuple[float | None, str]] = []
     with workbench.deploy(fake_plan()) as deployment:
@@ -104,7 +131,7 @@ def test_progress_rises_to_the_end(fake_plan: MakePlan) -> None:
     assert [text for _, text in seen if text.startswith("request")] == ["request 1 of 2", "request 2 of 2"]
 
 
-@pytest.mark.parametrize("context", [64, 128])
+@pytest.mark.parametrize("context", [LEAST_CONTEXT, 2 * LEAST_CONTEXT])
 def test_a_small_context_is_measured_with_a_small_workload(fake_plan: MakePlan, context: int) -> None:
     with workbench.deploy(fake_plan(context=context)) as deployment:
         result = measure(deployment, repeats=1)
@@ -120,11 +147,12 @@ def test_another_ledger_can_be_given(fake_plan: MakePlan, tmp_path: Path) -> Non
     assert {pair["measurement"] for pair in other.pairs()} == {result.number}
 
 
-# The warm-up asks for 64 tokens; in a context of 64 tokens it asks for 32 and only the last request for 64.
-@pytest.mark.parametrize(("context", "phase"), [(512, "warm-up"), (64, "longest prompt")])
-def test_a_server_that_dies_meanwhile(fake_plan: MakePlan, context: int, phase: str) -> None:
+# The warm-up asks for an answer as long as the workload's; the last request always for 64 tokens.
+@pytest.mark.parametrize(("answer_tokens", "phase"), [(64, "warm-up"), (32, "longest prompt")])
+def test_a_server_that_dies_meanwhile(fake_plan: MakePlan, answer_tokens: int, phase: str) -> None:
     steps: list[str] = []
-    made = fake_plan(context=context, die_after_tokens=PEAK_ANSWER_TOKENS - 24)
+    made = fake_plan(die_after_tokens=PEAK_ANSWER_TOKENS - 24)
+    made = replace(made, workload=replace(made.workload, answer_tokens=answer_tokens))
     with workbench.deploy(made) as deployment, pytest.raises(ServerDied, match=r"exit code 3"):
         measure(deployment, repeats=1, progress=lambda _, text: steps.append(text))
     assert steps[-1].startswith(phase)

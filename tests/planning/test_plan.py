@@ -20,8 +20,9 @@ from workbench.planning import Plan
 
 MakePlan = Callable[..., Plan]
 
-KEYS = ["id", "created", "model", "engine", "engine_version", "settings", "workload", "memory_bytes",
-        "prefill_tok_per_s", "decode_tok_per_s", "ttft_s", "reasons", "refused"]  # fmt: skip
+KEYS = ["id", "created", "model", "engine", "engine_version", "hardware", "machine", "settings", "workload", "memory",
+        "predictions", "reasons", "refused"]  # fmt: skip
+QUANTITIES = ["memory_peak", "prefill", "decode", "ttft"]
 SETTINGS = ["model", "format", "context", "concurrency", "threads", "prefill_threads", "cache_type", "flash_attention",
             "prompt_cache_bytes"]  # fmt: skip
 ESTIMATE = ["value", "low", "high", "unit", "basis", "date", "level", "reason"]
@@ -45,9 +46,10 @@ def test_stable_keys(fake_plan: MakePlan) -> None:
     assert list(data) == KEYS
     assert list(data["settings"]) == SETTINGS
     assert list(data["workload"]) == ["prompt_tokens", "answer_tokens"]
-    (device,) = data["memory_bytes"]
-    assert list(device) == ["device", "parts", "total"]
-    for estimate in (data["prefill_tok_per_s"], data["decode_tok_per_s"], data["ttft_s"], device["total"]):
+    (device,) = data["memory"]
+    assert list(device) == ["device", "parts"]
+    assert list(data["predictions"]) == QUANTITIES
+    for estimate in (*data["predictions"].values(), *device["parts"].values()):
         assert list(estimate) == ESTIMATE
         assert list(estimate["basis"]) == ["method", "inputs", "source"]
 
@@ -57,9 +59,12 @@ def test_the_keys_are_the_same_for_every_engine(little_model: Model, machine: Ma
     made = plan(little_model, machine)
     data = json.loads(json.dumps(made.to_dict()))
     assert list(data) == KEYS
-    assert data["memory_bytes"][0]["total"]["value"] == made.memory[0].total.known()
-    assert data["decode_tok_per_s"]["unit"] == data["prefill_tok_per_s"]["unit"] == "tok/s"
-    assert (data["ttft_s"]["unit"], data["memory_bytes"][0]["total"]["unit"]) == ("s", "B")
+    assert (data["hardware"], data["machine"]) == (machine.hardware_class, machine.fingerprint())
+    predicted = data["predictions"]
+    assert predicted["memory_peak"]["value"] == made.memory[0].total.known()
+    assert sum(part["value"] for part in data["memory"][0]["parts"].values()) == made.memory[0].total.known()
+    assert predicted["decode"]["unit"] == predicted["prefill"]["unit"] == "tok/s"
+    assert (predicted["ttft"]["unit"], predicted["memory_peak"]["unit"]) == ("s", "B")
 
 
 def test_every_plan_is_one_of_its_own(fake_plan: MakePlan) -> None:
@@ -67,7 +72,7 @@ def test_every_plan_is_one_of_its_own(fake_plan: MakePlan) -> None:
 
 
 def test_predictions_have_the_names_that_measurements_have(fake_plan: MakePlan) -> None:
-    assert list(fake_plan().predictions) == ["memory_peak", "prefill", "decode", "ttft"]
+    assert list(fake_plan().predictions) == QUANTITIES
 
 
 # -- what can be asked for -------------------------------------------------------------------------------------
@@ -79,7 +84,7 @@ def test_the_usual_context_is_no_more_than_the_model_has(little_model: Model, ma
     assert plan(short, machine, engine="fake").settings.context == 1000
 
 
-@pytest.mark.parametrize("context", [64, 4096])
+@pytest.mark.parametrize("context", [128, 4096])
 def test_the_ends_of_the_range_can_be_asked_for(little_model: Model, machine: Machine, context: int) -> None:
     assert plan(little_model, machine, engine="fake", context=context).settings.context == context
 
@@ -90,10 +95,17 @@ def test_a_context_too_large_names_both_numbers(little_model: Model, machine: Ma
         plan(little_model, machine, engine="fake", context=context)
 
 
-@pytest.mark.parametrize("context", [63, 1, 0, -5])
+@pytest.mark.parametrize("context", [127, 64, 1, 0, -5])
 def test_a_context_too_small_names_both_numbers(little_model: Model, machine: Machine, context: int) -> None:
-    with pytest.raises(UsageError, match=rf"{context} tokens was asked for.*Ask for 64 to 4096"):
+    with pytest.raises(UsageError, match=rf"{context} tokens was asked for.*Ask for 128 to 4096"):
         plan(little_model, machine, engine="fake", context=context)
+
+
+@pytest.mark.parametrize("asked", [None, 127, 128])
+def test_a_model_trained_for_too_little_context(little_model: Model, machine: Machine, asked: int | None) -> None:
+    short = replace(little_model, architecture=replace(little_model.architecture, context_length=127))
+    with pytest.raises(UnsupportedModel, match=r"little has a context of 127 tokens\. At least 128 are needed\."):
+        plan(short, machine, engine="fake", context=asked)
 
 
 @pytest.mark.parametrize("concurrency", [0, -1, 257])
@@ -201,7 +213,9 @@ def test_an_uncalibrated_machine_has_no_speed_but_a_reason(little_model: Model, 
         assert estimate.value is None
         assert "workbench machine --calibrate" in estimate.reason
     assert made.memory[0].total.value is not None  # memory needs no calibration
-    assert json.loads(json.dumps(made.to_dict()))["decode_tok_per_s"]["value"] is None
+    predicted = json.loads(json.dumps(made.to_dict()))["predictions"]
+    assert [predicted[name]["value"] for name in ("prefill", "decode", "ttft")] == [None, None, None]
+    assert predicted["memory_peak"]["value"] == made.memory[0].total.value
 
 
 def test_a_model_by_name_is_looked_up(machine: Machine, tmp_path: Path) -> None:

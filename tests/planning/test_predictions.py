@@ -14,6 +14,7 @@ from workbench.evidence import Measured
 from workbench.machine import Calibration, Cpu, Disk, Machine, Memory
 from workbench.models import Architecture, Model, Tensor
 from workbench.planning import CHAT, Plan, Workload, plan
+from workbench.planning.planner import LEAST_CONTEXT
 from workbench.units import GIB
 
 
@@ -74,7 +75,7 @@ def memory(made: Plan) -> tuple[float, ...]:
     return total.low, total.known(), total.high
 
 
-@given(models(), st.integers(64, 131_072), st.integers(64, 131_072), st.booleans())
+@given(models(), st.integers(LEAST_CONTEXT, 131_072), st.integers(LEAST_CONTEXT, 131_072), st.booleans())
 def test_more_context_never_takes_less_memory(model: Model, one: int, other: int, flash: bool) -> None:
     less, more = sorted((one, other))
     for small, large in zip(
@@ -118,7 +119,7 @@ def test_smaller_elements_of_the_cache_take_less_memory_and_time(model: Model, f
     assert times == sorted(times)
 
 
-@given(models(), st.integers(64, 131_072), st.integers(1, 64))
+@given(models(), st.integers(LEAST_CONTEXT, 131_072), st.integers(1, 64))
 def test_parts_sum_to_the_total_and_none_is_negative(model: Model, context: int, concurrency: int) -> None:
     (breakdown,) = make(model, context, concurrency).memory
     assert sum(part.known() for part in breakdown.parts.values()) == pytest.approx(breakdown.total.known())
@@ -162,10 +163,25 @@ def recurrent() -> Model:
     return Model("recurrent", Path("m.gguf"), shape, tensors, 81_518_592, "F16", "test")
 
 
-def test_a_model_without_attention_can_be_planned() -> None:
-    made = make(recurrent())
-    assert made.memory[0].parts["KV cache"].value == 0
-    assert made.decode.known() > 0
+def hybrid() -> Model:
+    """A model with attention in some layers and a state in the others."""
+    shape = replace(
+        recurrent().architecture, name="jamba", layers=4, heads=12, kv_heads=4, key_length=64, value_length=64,
+        feed_forward=2048, kv_heads_per_layer=(0, 4, 0, 0),
+    )  # fmt: skip
+    return replace(recurrent(), architecture=shape)
+
+
+@pytest.mark.parametrize("model", [recurrent(), hybrid()], ids=["recurrent", "hybrid"])
+def test_a_model_with_recurrent_layers_can_be_planned_and_what_is_not_known_is_said(model: Model) -> None:
+    made = make(model)
+    (breakdown,) = made.memory
+    for estimate in (breakdown.parts["KV cache"], breakdown.total, made.decode):
+        assert estimate.value is None
+        assert "recurrent layers is not modelled" in estimate.reason
+    assert [name for name, part in breakdown.parts.items() if part.value is None] == ["KV cache"]
+    assert made.predictions["memory_peak"] == breakdown.total
+    made.check_fits()  # nobody knows that it does not
 
 
 def test_sliding_layers_are_not_counted_in_full() -> None:

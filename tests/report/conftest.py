@@ -32,7 +32,7 @@ def story(fake_plan: Callable[..., Plan]) -> Callable[..., Story]:
             "cpu": Measured((0.75,), "cores", "CPU time ÷ wall time"),
         }
         measurement = Measurement(
-            made.id, name, "fake", made.workload, values, (Sample(0.005, 0.03, 256, 64),) * 3,
+            made.id, name, "fake", made.workload, made.predictions, values, (Sample(0.005, 0.03, 256, 64),) * 3,
             {"system": "Test OS", "engine_version": "0"}, "2026-01-02T03:04:05+00:00", 7,
         )  # fmt: skip
         return made, measurement, costs.compare(values, power_w=50)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -122,10 +123,18 @@ def test_another_place_can_be_given(story: Tell, tmp_path: Path) -> None:
 
 
 def test_rows_are_in_reading_order(story: Tell) -> None:
-    made, measurement, _ = story()
-    assert [title for title, *_ in rows(made, measurement)] == [
+    _, measurement, _ = story()
+    assert [title for title, *_ in rows(measurement)] == [
         "peak memory", "prefill", "decode", "time to first token"
     ]  # fmt: skip
+
+
+def test_a_measurement_stands_beside_its_own_predictions(story: Tell) -> None:
+    """The plan at hand may be another one than the plan of the deployment that was measured."""
+    _, measurement, _ = story()
+    decode = Estimate.within(123, "tok/s", Basis("of another plan"), 0.1, 0.1)
+    other = replace(measurement, predictions={**measurement.predictions, "decode": decode})
+    assert [estimate for title, estimate, *_ in rows(other) if title == "decode"] == [decode]
 
 
 @pytest.mark.parametrize(

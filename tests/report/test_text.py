@@ -43,8 +43,8 @@ def test_a_plan_shows_predictions_reasons_and_refusals(story: Tell) -> None:
 
 
 def test_the_comparison_has_a_line_per_quantity(story: Tell) -> None:
-    made, measurement, _ = story()
-    lines = text.comparison_table(made, measurement).splitlines()
+    _, measurement, _ = story()
+    lines = text.comparison_table(measurement).splitlines()
     assert len(lines) == 5
     assert lines[0].split() == ["predicted", "measured", "error"]
     assert lines[3].startswith("decode")

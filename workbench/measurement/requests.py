@@ -70,7 +70,12 @@ def run_request(
     return Sample(first - begin, last - first, usage.prompt_tokens, usage.completion_tokens)
 
 
-def template_overhead(deployment: Deployment, options: Mapping[str, object]) -> int:
+def template_overhead(deployment: Deployment) -> int:
     """Tokens that the chat template adds around a prompt, by the server's own count."""
-    letters = 16
-    return run_request(deployment, letters, 2, seed=0, options=options).prompt_tokens - letters
+    letters = LETTERS[:16]
+    answer = deployment.client.chat.completions.create(
+        model=deployment.endpoint.served_model, messages=[{"role": "user", "content": " ".join(letters)}], max_tokens=1
+    )
+    if answer.usage is None:
+        raise NotMeasurable("The server does not say how many tokens a prompt has.", fix="Measure another engine.")
+    return answer.usage.prompt_tokens - len(letters)

@@ -101,7 +101,7 @@ def _latency(
 ) -> tuple[list[Sample], float]:
     """The samples after one warm-up, and the cores that the server kept busy meanwhile."""
     report(0.0, "warm-up")
-    letters = workload.prompt_tokens - template_overhead(deployment, options)
+    letters = workload.prompt_tokens - template_overhead(deployment)
     run_request(deployment, letters, workload.answer_tokens, seed=1, options=options)
     samples: list[Sample] = []
     pids = deployment.pids()
@@ -113,7 +113,7 @@ def _latency(
 
 
 def _peak_memory(deployment: Deployment, context: int, options: Mapping[str, object]) -> PeakSampler:
-    longest = context - PEAK_ANSWER_TOKENS - template_overhead(deployment, options)
+    longest = context - PEAK_ANSWER_TOKENS - template_overhead(deployment)
     with PeakSampler(deployment.state.server_pid) as sampler:
         run_request(deployment, longest, PEAK_ANSWER_TOKENS, seed=1, options=options)
     return sampler

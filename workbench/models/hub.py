@@ -170,4 +170,6 @@ def _plain_errors(source: HubSource) -> Iterator[None]:
         if said := next((said for kind, said in known if isinstance(error, kind)), None):
             raise AssetUnavailable(f"{name} {said}.") from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        if isinstance(error, httpx2.TransportError):
+            reason = f"it cannot be reached ({reason})"
         raise AssetUnavailable(f"The Hugging Face Hub cannot deliver {name}: {reason}.") from error

@@ -165,7 +165,7 @@ def _check_context(model: Model, context: int | None) -> int:
     if not LEAST_CONTEXT <= context <= most:
         raise UsageError(
             f"A context of {context} tokens was asked for; {model.name} was trained for {most}.",
-            fix=f"Ask for {LEAST_CONTEXT} to {most} tokens.",
+            fix=f"Ask for {LEAST_CONTEXT} to {most} tokens." if most > LEAST_CONTEXT else f"Ask for {most}.",
         )
     return context
 

@@ -140,7 +140,7 @@ def test_a_folder_as_a_model(command: Command, tiny: Path) -> None:
     ("option", "value", "words"),
     [
         ("--context", "129", "129 tokens was asked for; Tiny was trained for 128"),
-        ("--context", "127", "Ask for 128 to 128"),
+        ("--context", "127", "Ask for 128."),
         ("--concurrency", "0", "concurrency of 0"),
         ("--threads", "0", "0 threads were asked for"),
         ("--threads", "99", "99 threads were asked for"),

@@ -272,8 +272,7 @@ def _stop(options: argparse.Namespace) -> None:
 
     if bool(options.deployment) == options.all:
         raise UsageError("Name one deployment, or say --all.", fix="`workbench ps` lists them.")
-    names = [state.id for state in deployment.deployments()] if options.all else [options.deployment]
-    stopped = [deployment.stop(name).id for name in names]
+    stopped = deployment.stop_all() if options.all else [deployment.stop(options.deployment).id]
     if not options.json:
         print("\n".join(f"{name} stopped" for name in stopped) or "nothing was running")
     _print_json(options, {"stopped": stopped})

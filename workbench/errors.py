@@ -12,6 +12,7 @@
     ├── MissingExtra           an optional part of the workbench is not installed
     ├── StartFailed            the server did not come up
     ├── ServerDied             the server was up and is gone
+    ├── StopFailed             the server did not go away
     ├── NotMeasurable          the server answers, but not in a way that can be timed
     ├── DoesNotFit             the plan needs more memory than there is
     └── LedgerError            the ledger cannot be read or written
@@ -94,6 +95,10 @@ class StartFailed(WorkbenchError):
 
 class ServerDied(WorkbenchError):
     """The server was up and is gone; `details` holds the end of its log."""
+
+
+class StopFailed(WorkbenchError):
+    """The server did not go away."""
 
 
 class NotMeasurable(WorkbenchError):

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,7 +20,7 @@ import pytest
 import workbench
 from tests.deployment.conftest import survivors, wait_until
 from workbench.deployment import state as states
-from workbench.errors import DoesNotFit, ServerDied, StartFailed, UnknownName, UsageError
+from workbench.errors import DoesNotFit, ServerDied, StartFailed, StopFailed, UnknownName, UsageError
 from workbench.planning import Plan
 
 MakePlan = Callable[..., Plan]
@@ -206,13 +207,13 @@ time.sleep(600)
 """
 
 
-def start_user(plan: Plan, tmp_path: Path) -> tuple[subprocess.Popen[str], dict[str, object]]:
+def start_user(plan: Plan, tmp_path: Path, program: str = "") -> tuple[subprocess.Popen[str], dict[str, object]]:
     """Another kernel that deploys this plan and holds on to it."""
     import pickle
 
     path = tmp_path / "plan.pickle"
     path.write_bytes(pickle.dumps(plan))
-    user = subprocess.Popen([sys.executable, "-c", USER, str(path)], stdout=subprocess.PIPE, text=True)
+    user = subprocess.Popen([sys.executable, "-c", program or USER, str(path)], stdout=subprocess.PIPE, text=True)
     assert user.stdout
     return user, json.loads(user.stdout.readline())
 
@@ -305,16 +306,131 @@ def test_nothing_listens_beyond_loopback(fake_plan: MakePlan) -> None:
     with workbench.deploy(fake_plan()) as deployment:
         pids = [deployment.state.watchdog_pid, *deployment.pids()]
         listening = [c.laddr.ip for pid in pids for c in psutil.Process(pid).net_connections() if c.status == "LISTEN"]
-        assert len(listening) == 2  # the control port and the server
-        assert set(listening) == {"127.0.0.1"}
+        assert listening == ["127.0.0.1"]  # the server; the watchdog's socket is a file that only its user can reach
+        assert Path(deployment.state.control).parent.stat().st_mode & 0o077 == 0
+    assert not Path(deployment.state.control).parent.exists()
 
 
-def test_a_wrong_nonce_gets_no_lease(fake_plan: MakePlan) -> None:
+@pytest.mark.parametrize("nonsense", [b"\n", b"{}\n", b"[" * 4000, b'{"op": "lease"}\n', b"\xff\xfe", b"leave\n", b""])
+def test_nonsense_on_the_control_socket_ends_nothing(fake_plan: MakePlan, nonsense: bytes) -> None:
     with workbench.deploy(fake_plan()) as deployment:
-        with socket.create_connection(("127.0.0.1", deployment.state.control_port)) as stranger:
-            stranger.sendall(b'{"op": "stop", "nonce": "guess"}\n')
-            assert stranger.recv(16) == b""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(deployment.state.control)
+            client.sendall(nonsense)
         assert "".join(deployment.chat("hi", max_tokens=1)) == "The "
+        with workbench.attach(deployment.id):
+            pass
+
+
+def test_no_secret_of_the_shell_reaches_the_server(fake_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    with workbench.deploy(fake_plan()) as deployment:
+        environment = psutil.Process(deployment.state.server_pid).environ()
+    assert "HF_TOKEN" not in environment
+    assert "OPENAI_API_KEY" not in environment
+
+
+def test_what_lies_in_the_current_folder_is_not_executed(
+    fake_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "psutil.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    with workbench.deploy(fake_plan()):
+        assert not (tmp_path / "executed").exists()
+
+
+class _Interrupt(Exception):
+    """What a user does while a server starts."""
+
+
+@pytest.mark.parametrize("terms", [{"keep": True}, {"grace_s": 60.0}])
+def test_an_interrupted_start_leaves_nothing_whatever_its_terms(
+    fake_plan: MakePlan, nothing_left: Leftovers, terms: dict[str, Any]
+) -> None:
+    def interrupt(_fraction: float | None, _text: str) -> None:
+        if any(state.server_pid for state in states.all_states()):
+            raise _Interrupt
+
+    with pytest.raises(_Interrupt):
+        workbench.deploy(fake_plan(load_s=60, tree_depth=2), progress=interrupt, **terms)
+    assert nothing_left() == []
+
+
+def test_joining_with_keep_keeps(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan()) as first:
+        workbench.deploy(fake_plan(), keep=True).release()
+    assert [state.id for state in workbench.deployments()] == [first.id]
+    workbench.stop(first.id)
+
+
+def test_a_full_disk_leaves_no_survivors(fake_plan: MakePlan, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """The state folder becomes unwritable while the deployment runs: as root by being replaced with a file."""
+    deployment = workbench.deploy(fake_plan(tree_depth=2))
+    folder = home / "state" / "deployments"
+    folder.rename(home / "elsewhere")
+    folder.write_text("not a folder")
+    deployment.release()
+    assert survivors(deployment.id) == []
+
+
+def test_a_stranger_that_takes_the_port_gets_neither_prompt_nor_key(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan()) as deployment:
+        port = int(deployment.endpoint.root.rpartition(":")[2])
+        os.kill(deployment.state.server_pid, signal.SIGKILL)
+        assert wait_until(lambda: deployment.state.status == states.DIED, 5)
+        with socket.create_server(("127.0.0.1", port)) as stranger:
+            stranger.settimeout(0.3)
+            with pytest.raises(ServerDied, match="ended by SIGKILL"):
+                list(deployment.chat("my secret"))
+            with pytest.raises(TimeoutError):
+                stranger.accept()
+
+
+def test_a_fork_of_the_kernel_holds_no_lease(fake_plan: MakePlan, tmp_path: Path) -> None:
+    user, running = start_user(fake_plan(), tmp_path, FORKING_USER)
+    kill(user)
+    assert wait_until(lambda: survivors(str(running["id"])) == [], 2)
+    os.kill(int(str(running["child"])), signal.SIGKILL)
+
+
+FORKING_USER = """
+import os, sys, time, json, pickle
+import workbench
+d = workbench.deploy(pickle.load(open(sys.argv[1], "rb")))
+child = os.fork()
+if child == 0:
+    os.closerange(0, 3)
+    time.sleep(60)
+    os._exit(0)
+print(json.dumps({"id": d.id, "child": child}), flush=True)
+time.sleep(600)
+"""
+
+
+def test_deployments_of_another_system_are_left_alone(fake_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    with workbench.deploy(fake_plan()) as deployment:
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(states, "this_host", lambda: "another one")
+            assert workbench.deployments() == []
+        assert [state.id for state in workbench.deployments()] == [deployment.id]
+        assert "".join(deployment.chat("hi", max_tokens=1)) == "The "
+
+
+def test_a_supervisor_that_hangs_is_not_called_stopped(fake_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.deployment.lease.STOP_TIMEOUT_S", 0.3)
+    with workbench.deploy(fake_plan()) as deployment:
+        os.kill(deployment.state.watchdog_pid, signal.SIGSTOP)
+        with pytest.raises(StopFailed, match=r"has not ended within 0 s.*kill them"):
+            workbench.stop(deployment.id)
+        os.kill(deployment.state.watchdog_pid, signal.SIGCONT)
+
+
+def test_a_state_of_a_newer_version_can_be_read(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan()) as deployment:
+        path = deployment.state.path
+        path.write_text(json.dumps({**json.loads(path.read_text()), "a_field_of_tomorrow": 1}))
+        assert [state.id for state in workbench.deployments()] == [deployment.id]
 
 
 @pytest.mark.slow

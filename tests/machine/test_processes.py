@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psutil
 import pytest
 
 from workbench.machine import (
@@ -17,14 +15,11 @@ from workbench.machine import (
     busy_cores,
     cpu_seconds,
     descendants,
-    listening_pids,
-    listens,
     memory_bytes,
+    shared_bytes,
 )
 from workbench.machine import processes as room
 from workbench.units import MIB
-
-ANY_ADDRESS = "0.0.0.0"  # noqa: S104 (the test is about such sockets)
 
 # Allocates 64 MiB at the first line it reads, frees it at the second.
 HOLDER = """
@@ -43,10 +38,13 @@ import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", {HOLDER!r}])
 child.wait()
 """
-LISTENER = """
-import socket, sys
-server = socket.create_server((sys.argv[1], int(sys.argv[2])))
-print(server.getsockname()[1], flush=True)
+# Maps the file it is given and touches every page of it.
+MAPPER = """
+import mmap, sys
+with open(sys.argv[1], "rb") as file:
+    pages = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+total = sum(pages[::4096])
+print("ready", flush=True)
 sys.stdin.readline()
 """
 
@@ -158,34 +156,19 @@ def test_busy_cores_leave_us_and_whom_we_name_out(monkeypatch):
     assert busy_cores(0) == pytest.approx(3.0)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", ANY_ADDRESS])
-def test_listens_is_true_for_the_owner_only(address):
-    with running(LISTENER, address, "0") as child, running(HOLDER) as stranger:
-        port = int(child.read())
-        assert listens([child.pid], port)
-        assert not listens([stranger.pid, os.getpid()], port)
-        assert listening_pids(port) == {child.pid}
-
-
-def test_the_exact_address_goes_before_all_addresses(monkeypatch):
-    monkeypatch.setattr(room, "_listeners", lambda _port: [(ANY_ADDRESS, 1), ("127.0.0.1", 2)])
-    assert listening_pids(80) == {2}
-    monkeypatch.setattr(room, "_listeners", lambda _port: [(ANY_ADDRESS, 1), ("127.0.0.1", None)])
-    assert not listens([1], 80)
-    monkeypatch.setattr(room, "_listeners", lambda _port: [("192.168.1.2", 1)])
-    assert listening_pids(80) == set()
-
-
-def test_without_the_right_to_see_all_our_own_sockets_are_seen(monkeypatch):
-    def refuse():
-        raise psutil.AccessDenied
-
-    monkeypatch.setattr(room, "_all_connections", refuse)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        assert listens([os.getpid()], server.getsockname()[1])
-
-
-def test_nobody_listens_on_a_closed_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    assert listening_pids(port) == set()
+def test_a_file_that_a_stranger_maps_too_is_counted_in_full(tmp_path):
+    file = tmp_path / "weights.bin"
+    file.write_bytes(os.urandom(8 * MIB))
+    with running(MAPPER, str(file)) as one:
+        one.read()
+        alone = memory_bytes([one.pid]).bytes
+        assert shared_bytes([one.pid], file) == 0
+        with running(MAPPER, str(file)) as stranger:
+            stranger.read()
+            shared = shared_bytes([one.pid], file)
+            assert shared == 4 * MIB
+            assert (
+                abs(memory_bytes([one.pid]).bytes + shared - alone) < 4 * MIB
+            )  # their interpreters are shared as well
+            assert shared_bytes([one.pid, stranger.pid], file) == 0  # one tree: its own sharing is no loss
+    assert shared_bytes([one.pid], file) == 0

@@ -9,9 +9,9 @@ from workbench import lazy
 
 if TYPE_CHECKING:
     from workbench.deployment.deployment import Deployment, attach, deploy
-    from workbench.deployment.registry import deployments, logs, stop
+    from workbench.deployment.registry import deployments, logs, stop, stop_all
 
-__all__ = ["Deployment", "attach", "deploy", "deployments", "logs", "stop"]
+__all__ = ["Deployment", "attach", "deploy", "deployments", "logs", "stop", "stop_all"]
 
 __getattr__ = lazy.attributes(
     __name__,
@@ -22,5 +22,6 @@ __getattr__ = lazy.attributes(
         "deployments": "workbench.deployment.registry:deployments",
         "logs": "workbench.deployment.registry:logs",
         "stop": "workbench.deployment.registry:stop",
+        "stop_all": "workbench.deployment.registry:stop_all",
     },
 )

@@ -87,17 +87,24 @@ class Deployment:
             messages.insert(0, {"role": "system", "content": system})
         given = {"max_tokens": max_tokens, "temperature": temperature, **options}
         fields = {name: value for name, value in given.items() if value is not None}
+        self._check_alive()
         with failures.explained(self._state):
             create: Any = self.client.chat.completions.create
             with create(model=self.endpoint.served_model, messages=messages, stream=True, **fields) as stream:
                 finished = False
                 for chunk in stream:
                     for choice in chunk.choices:
-                        if choice.delta.content:
-                            yield choice.delta.content
+                        if piece := text_of(choice.delta):
+                            yield piece
                         finished = finished or choice.finish_reason is not None
         if not finished:  # a server that dies may close its connection as if all were said
             raise failures.cut_short(self._state)
+
+    def _check_alive(self) -> None:
+        """Send nothing to a server that is gone: whoever has its port now must not get the prompt and the key."""
+        state = states.load(self._state.path)
+        if state is None or state.failure:
+            raise failures.gone(self._state)
 
     def memory(self) -> MemoryReading:
         """Memory of the server's process tree now, without the watchdog."""
@@ -135,10 +142,15 @@ class Deployment:
         return f"<Deployment {self.id} of {self._state.model} on {self._state.engine} at {self.endpoint.base_url}>"
 
 
+def text_of(delta: Any) -> str:
+    """The text in a piece of a streamed answer; some servers send a model's reasoning in a field of its own."""
+    return delta.content or getattr(delta, "reasoning_content", None) or ""
+
+
 def attach(name: str, *, grace_s: float = 0.0) -> Deployment:
     """Use a deployment that already runs, by its id or its model's name; raises UnknownName."""
     state = registry.find(name)
-    return Deployment(state, leases.Lease(state, grace_s))
+    return Deployment(state, leases.Lease(state, grace_s=grace_s))
 
 
 def deploy(
@@ -164,7 +176,7 @@ def deploy(
     terms = _Terms(keep, grace_s, port, start_timeout_s)
     key = _share_key(plan, port)
     with FileLock(states.folder() / f"{key}.lock"):
-        if share and (running := _join(key, grace_s)):
+        if share and (running := _join(key, terms)):
             return running
         plan.check_fits()
         for _ in range(0 if port else PORT_ATTEMPTS - 1):  # a free port may be taken a moment later
@@ -194,33 +206,39 @@ def _share_key(plan: Plan, port: int | None) -> str:
     return hashlib.sha256(json.dumps([settings, identity], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _join(key: str, grace_s: float) -> Deployment | None:
+def _join(key: str, terms: _Terms) -> Deployment | None:
     for state in registry.deployments():
         if state.share_key == key and state.status == states.READY:
             with suppress(ServerDied):  # it is just ending: start another one
-                return Deployment(state, leases.Lease(state, grace_s))
+                return Deployment(state, leases.Lease(state, keep=terms.keep, grace_s=terms.grace_s))
     return None
 
 
 def _start(plan: Plan, key: str, terms: _Terms, progress: Progress | None) -> Deployment:
     orders = _orders(plan, key, terms)
     Ledger().predict(orders.state["plan"], plan.predictions)
-    watchdog = subprocess.Popen(
-        [sys.executable, "-m", "workbench.deployment.watchdog"],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    state = State(**orders.state)
+    with state.log_path.open("ab") as log:
+        watchdog = subprocess.Popen(
+            # -P: whatever lies in the current folder is not ours to import
+            [sys.executable, "-P", "-m", "workbench.deployment.watchdog"],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True,
+        )  # fmt: skip
     assert watchdog.stdin is not None  # noqa: S101 - asked for with PIPE, one line above
+    lease = None
     try:
         with watchdog.stdin as starting_lease:  # held until the real one is; the system closes it if this process dies
             starting_lease.write(orders.to_line())
             starting_lease.flush()
-            state = _wait_until_ready(State(**orders.state), watchdog, progress)
-            deployment = Deployment(state, leases.Lease(state, terms.grace_s))
+            state = _wait_until_ready(state, watchdog, progress)
+            lease = leases.Lease(state, keep=terms.keep, grace_s=terms.grace_s)
     except BaseException:  # also when the user interrupts: nothing may be left when this returns
+        if lease:
+            leases.stop(state)
         watchdog.wait()
         raise
     threading.Thread(target=watchdog.wait, daemon=True).start()  # or it would stay behind as a zombie
-    return deployment
+    return Deployment(state, lease)
 
 
 def _wait_until_ready(state: State, watchdog: subprocess.Popen[bytes], progress: Progress | None) -> State:
@@ -244,7 +262,7 @@ def _orders(plan: Plan, key: str, terms: _Terms) -> Orders:
     state = State(
         id=f"{folders.file_name(plan.model.name)[:24]}-{secrets.token_hex(3)}",
         model=plan.model.name, engine=plan.engine.name, served_model=plan.engine.served_model(plan.model),
-        status=states.STARTING, created=now(), nonce=secrets.token_hex(16), share_key=key, keep=terms.keep,
+        status=states.STARTING, created=now(), host=states.this_host(), share_key=key, keep=terms.keep,
         base_url=f"http://127.0.0.1:{port}/v1", api_key=api_key, plan=plan.to_dict(),
     )  # fmt: skip
     return Orders(

@@ -26,9 +26,11 @@ def from_state(state: State) -> WorkbenchError:
 
 def watchdog_lost(state: State) -> StartFailed:
     """The error when even the watchdog is gone."""
+    tail = log_tail(state.log_path, TAIL_LINES)
     return StartFailed(
-        f"The supervisor of {state.model} ended before the server was up.",
-        fix="Something killed it, perhaps for lack of memory. Free some and try again.",
+        f"The supervisor of {state.model} ended before the server was up{_last_words(tail)}",
+        fix=f"If nothing was said, something killed it. The whole log: {state.log_path}",
+        details=tail,
     )
 
 
@@ -72,14 +74,20 @@ def _bad_request(error: object) -> UsageError:
 def _server_error(state: State, error: str) -> WorkbenchError:
     current = _settled(state)
     if current is None or current.failure:
-        exit_code = current.failure["exit_code"] if current else None
-        tail = log_tail(state.log_path, TAIL_LINES)
-        return ServerDied(
-            f"The server of {state.model} is gone{_how(exit_code)}{_last_words(tail)}",
-            fix="Deploy again. What you had received stays valid.",
-            details=tail,
-        )
+        return gone(state)
     return ServerDied(f"The server of {state.model} failed to answer: {error}.", fix="See `workbench logs`.")
+
+
+def gone(state: State) -> ServerDied:
+    """The error for a server that was there: how it ended, as far as the watchdog knew, and its last words."""
+    current = states.load(state.path)
+    exit_code = current.failure.get("exit_code") if current else None
+    tail = log_tail(state.log_path, TAIL_LINES)
+    return ServerDied(
+        f"The server of {state.model} is gone{_how(exit_code)}{_last_words(tail)}",
+        fix="Deploy again. What you had received stays valid.",
+        details=tail,
+    )
 
 
 def _settled(state: State) -> State | None:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+from weakref import WeakSet
 
 from workbench.deployment.state import State
-from workbench.errors import ServerDied
+from workbench.errors import ServerDied, StopFailed
 
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 45.0
+
+_held: WeakSet[Lease] = WeakSet()
 
 
 class Lease:
-    """One user's hold on a deployment. Not inherited by programs that the holder starts."""
+    """One user's hold on a deployment. Neither programs that the holder starts nor its forks inherit it.
 
-    def __init__(self, state: State, grace_s: float = 0.0) -> None:
-        self._connection = _request(state, "lease", grace_s=grace_s)
+    keep, grace_s: terms that the deployment gets if they are more lasting than those it has.
+    """
+
+    def __init__(self, state: State, *, keep: bool = False, grace_s: float = 0.0) -> None:
+        self._state = state
+        self._connection = _request(state, {"op": "lease", "keep": keep, "grace_s": grace_s})
+        _held.add(self)
         if not _answer(self._connection):
-            self._connection.close()
+            self.drop()
             raise ServerDied(f"The deployment {state.id} is ending.", fix="Deploy again.")
 
     def leave(self) -> None:
@@ -26,29 +35,44 @@ class Lease:
             return
         try:
             self._connection.sendall(b"leave\n")
-            _wait_closed(self._connection)
         except OSError:
             pass  # the watchdog is gone already
+        else:
+            _wait_closed(self._connection, self._state)
         finally:
-            self._connection.close()
+            self.drop()
+
+    def drop(self) -> None:
+        """Give the lease up and wait for nothing."""
+        self._connection.close()
 
 
 def stop(state: State) -> None:
-    """End a deployment for all its users and wait until it is gone."""
+    """End a deployment for all its users and wait until it is gone; raises StopFailed if that takes too long."""
     try:
-        connection = _request(state, "stop")
+        connection = _request(state, {"op": "stop"})
     except ServerDied:
         return
     with connection:
-        _wait_closed(connection)
+        _wait_closed(connection, state)
 
 
-def _request(state: State, operation: str, **fields: object) -> socket.socket:
-    line = json.dumps({"op": operation, "nonce": state.nonce, **fields}).encode() + b"\n"
+def _drop_in_child() -> None:
+    for lease in list(_held):
+        lease.drop()
+
+
+os.register_at_fork(after_in_child=_drop_in_child)
+
+
+def _request(state: State, request: dict[str, object]) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(STOP_TIMEOUT_S)
     try:
-        connection = socket.create_connection(("127.0.0.1", state.control_port), timeout=STOP_TIMEOUT_S)
-        connection.sendall(line)
+        connection.connect(state.control)
+        connection.sendall(json.dumps(request).encode() + b"\n")
     except OSError as error:
+        connection.close()
         raise ServerDied(f"The deployment {state.id} is gone.", fix="Deploy again.") from error
     return connection
 
@@ -57,10 +81,18 @@ def _answer(connection: socket.socket) -> bytes:
     """What the watchdog says; nothing when it closed the connection, in order or by a reset."""
     try:
         return connection.recv(64)
+    except TimeoutError:
+        raise
     except OSError:
         return b""
 
 
-def _wait_closed(connection: socket.socket) -> None:
-    while _answer(connection):
-        pass
+def _wait_closed(connection: socket.socket, state: State) -> None:
+    try:
+        while _answer(connection):
+            pass
+    except TimeoutError as error:
+        raise StopFailed(
+            f"The deployment {state.id} has not ended within {STOP_TIMEOUT_S:.0f} s.",
+            fix=f"Its supervisor is process {state.watchdog_pid}, its server {state.server_pid}: kill them.",
+        ) from error

@@ -18,12 +18,17 @@ LOG_DAYS = 7
 
 
 def deployments() -> list[State]:
-    """Every deployment that lives, oldest first. Strays of dead watchdogs are ended on the way."""
+    """Every deployment of this system that lives, oldest first. Strays of dead watchdogs are ended on the way.
+
+    A home that several systems or containers share holds deployments of others too; they are left alone.
+    """
     living = []
     for state in states.all_states():
+        if state.host != states.this_host():
+            continue
         if state.watchdog_lives():
             living.append(state)
-        elif state.watchdog_pid:  # without a pid it is only being started
+        else:
             sweep(state)
     _remove_old_logs()
     return living
@@ -43,6 +48,14 @@ def stop(name: str) -> State:
     state = find(name)
     leases.stop(state)
     return state
+
+
+def stop_all() -> list[str]:
+    """End every deployment; returns the ids of those that ran."""
+    running = deployments()
+    for state in running:
+        leases.stop(state)
+    return [state.id for state in running]
 
 
 def logs(name: str, lines: int = 50) -> str:

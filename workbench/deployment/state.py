@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,15 @@ from workbench import folders
 #: Set in the environment of every process of a deployment; how strays are recognized.
 MARKER = "WORKBENCH_DEPLOYMENT"
 
-STARTING, READY, FAILED, DIED, STOPPING = "starting", "ready", "failed", "died", "stopping"
+STARTING, READY, FAILED, DIED = "starting", "ready", "failed", "died"
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """What is known of one deployment. `share_key` is equal for deployments that can serve each other's users.
 
-    `failure` is set when `status` is failed or died: kind (port_taken, exited, timeout, stranger), text, exit_code.
+    host: the system and pid namespace whose process numbers these are; control: the watchdog's socket.
+    `failure` is set when `status` is failed or died: kind (port_taken, exited, timeout, supervisor), text, exit_code.
     """
 
     id: str
@@ -37,7 +40,7 @@ class State:
     engine: str
     status: str
     created: str
-    nonce: str
+    host: str
     share_key: str
     keep: bool
     base_url: str
@@ -46,7 +49,7 @@ class State:
     plan: dict[str, Any]
     watchdog_pid: int = 0
     watchdog_started: float = 0.0
-    control_port: int = 0
+    control: str = ""
     server_pid: int = 0
     failure: dict[str, Any] = field(default_factory=dict)
 
@@ -73,6 +76,8 @@ class State:
 
     def remove(self) -> None:
         """Delete the state file; the log goes too unless something failed."""
+        if self.control:
+            shutil.rmtree(Path(self.control).parent, ignore_errors=True)
         self.path.unlink(missing_ok=True)
         if not self.failure:
             self.log_path.unlink(missing_ok=True)
@@ -98,10 +103,11 @@ def folder() -> Path:
 
 
 def load(path: Path) -> State | None:
-    """Read a state file; None when it is gone or is not one."""
+    """Read a state file, also of another version of the workbench; None when it is gone or is not one."""
     try:
-        return State(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        known = {field.name for field in fields(State)}
+        return State(**{name: value for name, value in json.loads(path.read_text()).items() if name in known})
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
@@ -109,6 +115,14 @@ def all_states() -> Iterator[State]:
     """Every deployment with a state file, oldest first."""
     found = (load(path) for path in folder().glob("*.json"))
     yield from sorted((state for state in found if state), key=lambda state: (state.created, state.id))
+
+
+def this_host() -> str:
+    """This boot of this system, and this pid namespace: elsewhere the same process number is another process."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return platform.node()
 
 
 def start_of(pid: int) -> float | None:

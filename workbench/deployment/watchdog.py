@@ -1,8 +1,9 @@
 """The watchdog: one small process per deployment that starts the server, proves that it answers, and ends it.
 
 It reads its orders (`Orders`, one JSON line) from standard input, which stays open as the lease of the process that
-started it; further leases are connections to its control port. A lease ends when the system closes it, also after
-kill -9. When the last one is gone and the grace time is over, the whole process tree is terminated, then killed.
+started it; further leases are connections to its control socket, in a folder that only its user may enter. A lease ends
+when the system closes it, also after kill -9. When the last one is gone and the grace time is over, the whole process
+tree is terminated, then killed. Nothing that a client sends or that a full disk refuses may get in the way of that.
 
 Single-threaded on purpose: PR_SET_PDEATHSIG is tied to the thread that starts the server. POSIX only. Imports nothing
 but the standard library, psutil and the state file's module, so that it starts fast and stays small.
@@ -20,21 +21,25 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
 import psutil
 
 from workbench.deployment import state as states
+from workbench.deployment.environment import without_secrets
 from workbench.deployment.state import State
 
 LOG_LIMIT_BYTES = 1_000_000
 TERMINATE_S = 1.0  # from SIGTERM to SIGKILL: leaves a second within the two that a kill may take
+KILL_S = 30.0  # a process that waits for a broken disk does not even hear SIGKILL
 TICK_S = 0.05
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 SUBREAPER = platform.system() == "Linux"
@@ -68,6 +73,7 @@ class Watchdog:
         self.selector = selectors.DefaultSelector()
         self.leases: set[Any] = set()
         self.leaving: list[socket.socket] = []
+        self.granted = False  # whether anybody but the starter ever held a lease; before that nothing is kept
         self.empty_since = time.monotonic()
         self.exit_code: int | None = None
         self.stopping = False
@@ -93,20 +99,22 @@ class Watchdog:
     # -- starting ----------------------------------------------------------------------------------------------
 
     def _open_control(self) -> None:
-        listener = socket.create_server(("127.0.0.1", 0))
+        control = Path(tempfile.mkdtemp(prefix="workbench-")) / "control"  # short: such a path has 104 bytes at most
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(control))
+        listener.listen()
         listener.setblocking(False)
         self.selector.register(listener, selectors.EVENT_READ, self._on_connection)
         os.set_blocking(sys.stdin.fileno(), False)
         self.leases.add(sys.stdin)
         self.selector.register(sys.stdin, selectors.EVENT_READ, self._on_starter)
         pid = os.getpid()
-        port = listener.getsockname()[1]
-        self._save(control_port=port, watchdog_pid=pid, watchdog_started=states.start_of(pid) or 0.0)
+        self._save(control=str(control), watchdog_pid=pid, watchdog_started=states.start_of(pid) or 0.0)
 
     def _start_server(self) -> None:
         if _listens_somewhere(self.orders.port):
             return self._fail("port_taken", f"Port {self.orders.port} is in use by another program.")
-        env = {**os.environ, **self.orders.env, states.MARKER: self.state.id}
+        env = {**without_secrets(os.environ), **self.orders.env, states.MARKER: self.state.id}
         try:
             server = subprocess.Popen(
                 self.orders.argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -137,7 +145,11 @@ class Watchdog:
     def _dispatch(self, wait_s: float) -> None:
         for key, _ in self.selector.select(wait_s):
             handle: Callable[[Any], None] = key.data
-            handle(key.fileobj)
+            try:
+                handle(key.fileobj)
+            except Exception:  # noqa: BLE001 - a client that sends nonsense or goes away ends nothing but itself
+                if isinstance(key.fileobj, socket.socket) and key.data == self._on_request:
+                    self._drop(key.fileobj)
 
     def _check_start(self, deadline: float) -> None:
         if self.exit_code is not None:
@@ -150,23 +162,23 @@ class Watchdog:
         return None
 
     def _answers(self) -> bool:
-        """Whether the listening socket is our own child's, and it says that it is healthy."""
-        if not any(_listens(process, self.orders.port) for process in self._tree()):
-            return False
+        """Whether the server says that it is healthy, and the listening socket is our own child's."""
         connection = http.client.HTTPConnection("127.0.0.1", self.orders.port, timeout=0.3)
         try:
             connection.request("GET", self.orders.health_path)
-            return connection.getresponse().status == 200
+            healthy = connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
         finally:
             connection.close()
+        return healthy and any(_listens(process, self.orders.port) for process in self._tree())
 
     def _check_leases(self) -> None:
-        if self.leases or (self.state.keep and not self.state.failure):
+        lasting = self.granted and not self.state.failure  # an interrupted start and a dead server end at once
+        if self.leases or (self.state.keep and lasting):
             self.empty_since = time.monotonic()
             self._let_go()
-        elif time.monotonic() - self.empty_since >= (0 if self.state.failure else self.grace_s):
+        elif time.monotonic() - self.empty_since >= (self.grace_s if lasting else 0):
             self.stopping = True
         else:
             self._let_go()
@@ -197,25 +209,27 @@ class Watchdog:
         self.selector.register(connection, selectors.EVENT_READ, self._on_request)
 
     def _on_request(self, connection: socket.socket) -> None:
-        """A client's first line says what it wants; afterwards only its end matters."""
-        try:
-            line = connection.recv(4096)
-            if connection in self.leases:
-                return self._leave(connection) if line == b"leave\n" else self._drop(connection)
-            request = dict(json.loads(line))
-        except (OSError, ValueError, TypeError):
-            return self._drop(connection)
-        if request.get("nonce") != self.state.nonce:
-            return self._drop(connection)
-        if request.get("op") == "stop":
+        """A client's first line says what it wants; of a lease, only its end matters afterwards."""
+        line = connection.recv(4096)
+        if connection in self.leases or not line:
+            return self._leave(connection) if line == b"leave\n" else self._drop(connection)
+        request = json.loads(line)
+        if request["op"] == "stop":
             self.leaving.append(connection)  # closed when everything is gone: the client waits for that
             self.selector.unregister(connection)
             self.stopping = True
             return None
-        self.leases.add(connection)
-        self.grace_s = max(self.grace_s, float(request.get("grace_s", 0)))
-        connection.sendall(b"leased\n")
+        self._grant(connection, keep=bool(request["keep"]), grace_s=float(request["grace_s"]))
         return None
+
+    def _grant(self, connection: socket.socket, *, keep: bool, grace_s: float) -> None:
+        """A lease; whoever asks for more lasting terms than those before gets them for all."""
+        connection.sendall(b"leased\n")
+        self.leases.add(connection)
+        self.granted = True
+        self.grace_s = max(self.grace_s, grace_s)
+        if keep and not self.state.keep:
+            self._save(keep=True)
 
     def _leave(self, connection: socket.socket) -> None:
         """Give a lease up in order. If it was the last one, the client hears when everything is gone."""
@@ -224,7 +238,8 @@ class Watchdog:
         self.leaving.append(connection)
 
     def _drop(self, lease: Any) -> None:
-        self.selector.unregister(lease)
+        with suppress(KeyError):  # gone already
+            self.selector.unregister(lease)
         self.leases.discard(lease)
         lease.close()
 
@@ -240,11 +255,12 @@ class Watchdog:
 
     def _log(self, chunk: bytes) -> None:
         path = self.state.log_path
-        if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
-            tail = path.read_bytes()[-LOG_LIMIT_BYTES // 2 :]
-            path.write_bytes(b"[earlier lines dropped]\n" + tail)
-        with path.open("ab") as log:
-            log.write(chunk)
+        with suppress(OSError):  # a line that a full disk refuses is no reason to end a server
+            if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
+                tail = path.read_bytes()[-LOG_LIMIT_BYTES // 2 :]
+                path.write_bytes(b"[earlier lines dropped]\n" + tail)
+            with path.open("ab") as log:
+                log.write(chunk)
 
     # -- ending ------------------------------------------------------------------------------------------------
 
@@ -258,10 +274,9 @@ class Watchdog:
         self._save(status=status, failure={"kind": kind, "text": text, "exit_code": self.exit_code})
 
     def _end(self) -> None:
-        if self.state.status not in (states.FAILED, states.DIED):
-            self._save(status=states.STOPPING)
-        self._end_tree()
-        self.state.remove()
+        self._end_tree()  # before anything that a disk could refuse
+        with suppress(OSError):
+            self.state.remove()
         for connection in self.leaving:
             connection.close()
 
@@ -271,7 +286,7 @@ class Watchdog:
         deadline = time.monotonic() + TERMINATE_S
         while self._tree() and time.monotonic() < deadline:
             time.sleep(0.01)
-        while remaining := self._tree():
+        while (remaining := self._tree()) and time.monotonic() < deadline + KILL_S:
             _signal_all(remaining, signal.SIGKILL)
             time.sleep(0.01)
 
@@ -284,7 +299,8 @@ class Watchdog:
 
     def _save(self, **changes: Any) -> None:
         self.state = self.state.update(**changes)
-        self.state.save()
+        with suppress(OSError):  # a full disk: those who look see an older state
+            self.state.save()
 
 
 def _become_subreaper() -> None:

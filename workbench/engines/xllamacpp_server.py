@@ -48,6 +48,7 @@ def parameters(options: dict[str, Any], api_key: str) -> Any:
     p.fit_params = False  # the plan decides what fits; the server must not change it
     p.cors_origins = ""  # no web page may call this server
     p.ui = False
+    p.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE  # all text in one field
     p.n_gpu_layers = 0  # predictions are for the CPU so far
     p.endpoint_metrics = True
     p.endpoint_slots = False

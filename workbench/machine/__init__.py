@@ -13,9 +13,8 @@ from workbench.machine.processes import (
     busy_cores,
     cpu_seconds,
     descendants,
-    listening_pids,
-    listens,
     memory_bytes,
+    shared_bytes,
 )
 
 __all__ = [
@@ -32,9 +31,8 @@ __all__ = [
     "cpu_seconds",
     "descendants",
     "kept",
-    "listening_pids",
-    "listens",
     "memory_bytes",
     "probe",
     "raw",
+    "shared_bytes",
 ]

@@ -121,6 +121,22 @@ def pss_bytes(smaps_rollup: str) -> int | None:
     return sum(int(kib) for kib in values.values()) * KIB
 
 
+def mapped_bytes(smaps: str, file: str) -> tuple[int, int]:
+    """Resident and proportional bytes of all mappings of `file` in a process's smaps."""
+    resident = proportional = 0
+    inside = False
+    for line in smaps.splitlines():
+        key, _, rest = line.partition(":")
+        if key in ("Rss", "Pss") and inside:
+            count = int(rest.split()[0]) * KIB
+            resident, proportional = (
+                (resident + count, proportional) if key == "Rss" else (resident, proportional + count)
+            )
+        elif re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            inside = line.endswith(file)
+    return resident, proportional
+
+
 def cgroup_folders(proc_self_cgroup: str, root: str = "/sys/fs/cgroup") -> list[str]:
     """Every folder whose limits may bind this process, from its own group up to the root.
 

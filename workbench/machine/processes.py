@@ -1,4 +1,4 @@
-"""Memory, CPU and sockets of process trees, read from outside while they run.
+"""Memory and CPU of process trees, read from outside while they run.
 
 A process may vanish at any moment: it then counts for nothing, and nothing here raises because of it.
 Device memory is not counted here.
@@ -14,14 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import psutil
 
 from workbench.machine import parse
-
-_LOOPBACK = {"127.0.0.1", "::ffff:127.0.0.1"}
-_ANY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 (addresses that are recognised, not bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +92,15 @@ class BusyMeter:
         return ours + cpu_seconds(self._without)
 
 
-def listening_pids(port: int) -> set[int]:
-    """Processes whose socket gets what is sent to 127.0.0.1:`port`; only those that we may look at.
-
-    A socket on 127.0.0.1 itself goes before one on all addresses, as it does in the system.
-    """
-    listeners = _listeners(port)
-    exact = [pid for address, pid in listeners if address in _LOOPBACK]
-    chosen = exact or [pid for address, pid in listeners if address in _ANY_ADDRESS]
-    return {pid for pid in chosen if pid is not None}
-
-
-def listens(pids: Iterable[int], port: int) -> bool:
-    """Whether one of these processes owns the listening socket on 127.0.0.1:`port`."""
-    return not listening_pids(port).isdisjoint(pids)
+def shared_bytes(pids: Iterable[int], file: Path) -> int:
+    """Bytes of a mapped file that PSS leaves out because strangers map them too; 0 where nobody can tell."""
+    resident, proportional = [0], [0]
+    for pid in pids:
+        with suppress(OSError):  # gone, or a system without /proc
+            rss, pss = parse.mapped_bytes(Path(f"/proc/{pid}/smaps").read_text(), str(file.resolve()))
+            resident.append(rss)
+            proportional.append(pss)
+    return max(0, max(resident) - sum(proportional))
 
 
 class PeakSampler:
@@ -184,30 +175,3 @@ def _system_busy_s() -> float:
     """CPU time (s) used on all cores since boot, without idling, waiting for disks, and time other guests took."""
     times = psutil.cpu_times()
     return float(sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq")))
-
-
-def _listeners(port: int) -> list[tuple[str, int | None]]:
-    """Address and owner of each socket that listens on the port; without the right to see all, of our own ones."""
-    try:
-        return [(socket.laddr.ip, socket.pid) for socket in _all_connections() if _waits_at(socket, port)]
-    except psutil.AccessDenied:  # macOS, unless root
-        return [
-            (socket.laddr.ip, pid)
-            for pid in psutil.pids()
-            for socket in _connections_of(pid)
-            if _waits_at(socket, port)
-        ]
-
-
-def _all_connections() -> list[Any]:
-    return list(psutil.net_connections("tcp"))
-
-
-def _waits_at(socket: Any, port: int) -> bool:
-    return bool(socket.status == psutil.CONN_LISTEN and socket.laddr.port == port)
-
-
-def _connections_of(pid: int) -> list[Any]:
-    with suppress(psutil.Error):
-        return list(psutil.Process(pid).net_connections("tcp"))
-    return []

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.deployment import Deployment, failures
+from workbench.deployment.deployment import text_of
 from workbench.errors import NotMeasurable
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -35,7 +36,7 @@ class Sample:
     @property
     def tpot_s(self) -> float:
         """Seconds per output token after the first."""
-        return self.decode_s / max(1, self.answer_tokens - 1)
+        return self.decode_s / (self.answer_tokens - 1)
 
 
 def run_request(
@@ -56,15 +57,16 @@ def run_request(
     )  # fmt: skip
     with stream:
         for chunk in stream:
-            if chunk.choices and chunk.choices[0].delta.content:
-                last = time.perf_counter()
-                first = first or last
+            if chunk.choices:
+                last = time.perf_counter()  # a token without visible text counts too
+                if first is None and text_of(chunk.choices[0].delta):
+                    first = last
             usage = chunk.usage or usage
     if first is None or last is None or usage is None:
         raise failures.cut_short(deployment.state)
-    if last == first and usage.completion_tokens > 1:
+    if last == first or usage.completion_tokens < 2:
         raise NotMeasurable(
-            f"The server sent all {usage.completion_tokens} tokens of its answer at once: decode cannot be timed.",
+            f"The server sent {usage.completion_tokens} tokens of its answer at once: decode cannot be timed.",
             fix="Turn off whatever buffers its stream.",
         )
     return Sample(first - begin, last - first, usage.prompt_tokens, usage.completion_tokens)

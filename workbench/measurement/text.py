@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from workbench import engines
@@ -13,7 +14,7 @@ from workbench.engines.contract import PEAK_ANSWER_TOKENS
 from workbench.errors import UsageError
 from workbench.evidence import Estimate, Measured
 from workbench.evidence.ledger import Ledger
-from workbench.machine import PeakSampler, cpu_seconds, kept, probe
+from workbench.machine import PeakSampler, cpu_seconds, kept, probe, shared_bytes
 from workbench.measurement.requests import Sample, run_request, template_overhead
 from workbench.planning.workload import Workload
 from workbench.units import now
@@ -112,23 +113,25 @@ def _latency(
     return samples, (cpu_seconds(pids) - cpu_begin) / (time.perf_counter() - begin)
 
 
-def _peak_memory(deployment: Deployment, context: int, options: Mapping[str, object]) -> PeakSampler:
+def _peak_memory(deployment: Deployment, context: int, options: Mapping[str, object]) -> Measured:
+    """The peak, with the pages of the model's file counted in full even where other servers map the same file."""
     longest = context - PEAK_ANSWER_TOKENS - template_overhead(deployment)
     with PeakSampler(deployment.state.server_pid) as sampler:
         run_request(deployment, longest, PEAK_ANSWER_TOKENS, seed=1, options=options)
-    return sampler
+        shared = shared_bytes(deployment.pids(), Path(deployment.plan_dict["model_path"]))
+    method = (
+        f"peak {sampler.method} of the server's process tree over the longest prompt and {PEAK_ANSWER_TOKENS} tokens, "
+        f"{sampler.samples} readings; pages of the model's file that others map too are counted in full"
+    )
+    return Measured((float(sampler.peak_bytes + shared),), "B", method)
 
 
-def _values(samples: list[Sample], cpu_cores: float, peak: PeakSampler) -> dict[str, Measured]:
+def _values(samples: list[Sample], cpu_cores: float, peak: Measured) -> dict[str, Measured]:
     def each(read: Callable[[Sample], float], unit: str, method: str) -> Measured:
         return Measured(tuple(read(sample) for sample in samples), unit, method)
 
     return {
-        "memory_peak": Measured(
-            (float(peak.peak_bytes),), "B",
-            f"peak {peak.method} of the server's process tree over the longest prompt and "
-            f"{PEAK_ANSWER_TOKENS} tokens, {peak.samples} readings",
-        ),
+        "memory_peak": peak,
         "prefill": each(lambda s: s.prefill_tok_per_s, "tok/s", "prompt tokens ÷ time to first token, at the client"),
         "decode": each(lambda s: 1 / s.tpot_s, "tok/s", "output tokens after the first ÷ their time, at the client"),
         "ttft": each(lambda s: s.ttft_s, "s", "request sent to first token received"),

@@ -79,7 +79,7 @@ def _pip_settings() -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith("PIP_") and value
     }
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"]
+    command = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "config", "list"]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):

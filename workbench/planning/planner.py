@@ -74,6 +74,7 @@ class Plan:
             "id": self.id,
             "created": self.created,
             "model": self.model.name,
+            "model_path": str(self.model.path),
             "engine": self.engine.name,
             "engine_version": self.engine_version,
             "hardware": self.machine.hardware_class,

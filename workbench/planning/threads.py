@@ -29,7 +29,8 @@ def choose(machine: Machine, busy: float | None = None) -> Threads:
     """
     busy = busy_cores() if busy is None else busy
     cores = min(machine.cpu.physical_cores, max(1, int(machine.cpu.usable_cores)))
-    prefill = max(1, int(cores - busy + 0.5))
+    # Others' load is the whole machine's; a quota may leave us fewer cores than are free of it.
+    prefill = max(1, min(cores, int(machine.cpu.physical_cores - busy + 0.5)))
     decode = max(1, min(prefill, cores - 1))
     reason = f"{cores} cores, {busy:.1f} in use by other processes: prefill on {prefill}, decode on {decode}"
     return Threads(decode, prefill, reason)

@@ -25,6 +25,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from workbench import folders
+from workbench.deployment.environment import without_secrets
 from workbench.errors import AssetUnavailable, MissingExtra, StartFailed, UsageError
 
 DEFAULT_PORT: Final = 8866
@@ -61,7 +62,6 @@ _CONTENT_POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; connect-src 'self' data:; "
     "frame-ancestors 'self'; form-action 'self'; base-uri 'self'"
 )
-_SECRET_NAMES = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_ACCESS_KEY", "_CREDENTIALS")
 
 
 class Dashboards:
@@ -156,7 +156,7 @@ def settings(folder: Path, host: str, port: int, token: str) -> dict[str, Any]:
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     """The environment of the server and its kernels: without secrets, with our template and our package."""
-    kept = {name: value for name, value in inherited.items() if not name.upper().endswith(_SECRET_NAMES)}
+    kept = without_secrets(inherited)
     kept["JUPYTER_PATH"] = os.pathsep.join(filter(None, (str(SHARE), kept.get("JUPYTER_PATH"))))
     if _in_checkout():
         kept["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_CHECKOUT), kept.get("PYTHONPATH"))))
@@ -219,7 +219,7 @@ def _start(folder: Path, host: str, port: int, page: str, token: str) -> Dashboa
     log_path = folders.state() / "dashboards.log"
     with log_path.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workbench.ui.voila_app"],
+            [sys.executable, "-P", "-m", "workbench.ui.voila_app"],
             stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, text=True,
             env=environment(os.environ), cwd=folder,
             start_new_session=True,  # Ctrl-C reaches us alone; we stop it in order

@@ -15,7 +15,7 @@ from workbench.engines import Launch, Settings
 from workbench.engines.llamacpp import LlamaCpp
 from workbench.errors import EngineUnavailable
 from workbench.machine import Machine
-from workbench.models import Architecture, Model
+from workbench.models import Architecture, Model, Tensor
 from workbench.units import KIB, MIB
 
 KEY, PORT = "sk-secret", 23456
@@ -76,6 +76,7 @@ def test_a_llama_server_on_path_is_taken_instead(little_model: Model, binary: Pa
         "LLAMA_ARG_CACHE_TYPE_V": "q8_0",
         "LLAMA_ARG_CACHE_RAM": "3",
         "LLAMA_ARG_FIT": "off",
+        "LLAMA_ARG_THINK": "none",
         "LLAMA_ARG_CORS_ORIGINS": "",
         "LLAMA_ARG_UI": "0",
         "LLAMA_ARG_NO_WEBUI": "1",
@@ -209,8 +210,8 @@ def test_the_kv_cache_of_known_models(
 def test_the_terms_of_the_memory(little_model: Model, machine: Machine) -> None:
     (breakdown,) = LlamaCpp().memory(little_model, SETTINGS, machine)
     assert breakdown.device == "RAM"
-    assert list(breakdown.parts) == ["weights", "KV cache", "compute buffer", "prompt cache", "vocabulary",
-                                     "engine"]  # fmt: skip
+    assert list(breakdown.parts) == ["weights", "repacked weights", "KV cache", "compute buffer", "prompt cache",
+                                     "vocabulary", "engine"]  # fmt: skip
     assert breakdown.parts["weights"].value == little_model.weight_bytes == 25600
     assert 10 * MIB < breakdown.parts["engine"].known() < 100 * MIB
 
@@ -219,6 +220,29 @@ def test_earlier_prompts_are_kept_only_when_asked_for(little_model: Model, machi
     engine, usual = LlamaCpp(), Settings(model="little", format="gguf", context=512)
     assert engine.memory(little_model, usual, machine)[0].parts["prompt cache"].value == 0
     assert engine.memory(little_model, SETTINGS, machine)[0].parts["prompt cache"].value == 3 * MIB
+
+
+@pytest.mark.parametrize(("kind", "instructions", "bounds"), [
+    ("Q4_K", "AVX2", (0.97, 1)), ("Q4_0", "AVX2", (0.97, 1)), ("Q4_1", "AVX2", (0, 0)),
+    ("Q6_K", "AVX2", (0, 0)), ("Q4_K", "NEON", (0, 1)),
+])  # fmt: skip
+def test_what_is_repacked_counts_twice(
+    little_model: Model, machine: Machine, kind: str, instructions: str, bounds: tuple[float, float]
+) -> None:
+    matrix = Tensor("blk.0.ffn_up.weight", kind, (256, 256), 65536, 36864)
+    norm = Tensor("blk.0.attn_norm.weight", kind, (256,), 256, 144)
+    model = replace(little_model, tensors=(matrix, norm))
+    here = replace(machine, cpu=replace(machine.cpu, instruction_sets=(instructions,)))
+    part = LlamaCpp().memory(model, SETTINGS, here)[0].parts["repacked weights"]
+    assert (part.low, part.value) == tuple(bound * matrix.bytes for bound in bounds)
+
+
+def test_the_cache_is_rounded_up_to_its_blocks(little_model: Model, machine: Machine) -> None:
+    def cache(context: int) -> float:
+        settings = replace(SETTINGS, context=context, concurrency=1)
+        return LlamaCpp().memory(little_model, settings, machine)[0].parts["KV cache"].known()
+
+    assert cache(130) == cache(256) == cache(257) / 2
 
 
 @pytest.mark.usefixtures("binary")

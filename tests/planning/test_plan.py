@@ -20,8 +20,8 @@ from workbench.planning import Plan
 
 MakePlan = Callable[..., Plan]
 
-KEYS = ["id", "created", "model", "engine", "engine_version", "hardware", "machine", "settings", "workload", "memory",
-        "predictions", "reasons", "refused"]  # fmt: skip
+KEYS = ["id", "created", "model", "model_path", "engine", "engine_version", "hardware", "machine", "settings",
+        "workload", "memory", "predictions", "reasons", "refused"]  # fmt: skip
 QUANTITIES = ["memory_peak", "prefill", "decode", "ttft"]
 SETTINGS = ["model", "format", "context", "concurrency", "threads", "prefill_threads", "cache_type", "flash_attention",
             "prompt_cache_bytes"]  # fmt: skip

@@ -94,7 +94,7 @@ class Deployment:
                 finished = False
                 for chunk in stream:
                     for choice in chunk.choices:
-                        if piece := text_of(choice.delta):
+                        if piece := choice.delta.content or reasoning_in(choice.delta):
                             yield piece
                         finished = finished or choice.finish_reason is not None
         if not finished:  # a server that dies may close its connection as if all were said
@@ -142,9 +142,9 @@ class Deployment:
         return f"<Deployment {self.id} of {self._state.model} on {self._state.engine} at {self.endpoint.base_url}>"
 
 
-def text_of(delta: Any) -> str:
-    """The text in a piece of a streamed answer; some servers send a model's reasoning in a field of its own."""
-    return delta.content or getattr(delta, "reasoning_content", None) or ""
+def reasoning_in(delta: Any) -> str:
+    """What some servers send of a model's reasoning, in a field of its own that the API's official types lack."""
+    return getattr(delta, "reasoning_content", None) or ""
 
 
 def attach(name: str, *, grace_s: float = 0.0) -> Deployment:

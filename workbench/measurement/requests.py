@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.deployment import Deployment, failures
-from workbench.deployment.deployment import text_of
+from workbench.deployment.deployment import reasoning_in
 from workbench.errors import NotMeasurable
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -59,8 +59,8 @@ def run_request(
         for chunk in stream:
             if chunk.choices:
                 last = time.perf_counter()  # a token without visible text counts too
-                if first is None and text_of(chunk.choices[0].delta):
-                    first = last
+                delta = chunk.choices[0].delta
+                first = first or (last if delta.content or reasoning_in(delta) else None)
             usage = chunk.usage or usage
     if first is None or last is None or usage is None:
         raise failures.cut_short(deployment.state)

@@ -120,22 +120,15 @@ def _tour(options: argparse.Namespace) -> None:
     from workbench import report
     from workbench.report import text
 
-    def say(line: str) -> None:
-        if not options.json:
-            status.clear()
-            print(line)
-
-    def stream(piece: str) -> None:
-        if not options.json:
-            print(piece, end="", flush=True)
-
-    with _Status() as status:
+    question = options.question or report.QUESTION
+    asking = f"\nAsking for at most {report.ANSWER_TOKENS} tokens: {question}\n"
+    with _Status(quiet=options.json) as status:
         result = report.tour(
-            options.model or report.MODEL, question=options.question or report.QUESTION, context=options.context,
+            options.model or report.MODEL, question=question, context=options.context,
             repeats=options.repeats, engine=options.engine, power_w=options.power_w, usd_per_kwh=options.usd_per_kwh,
-            progress=status, on_plan=lambda plan: say(text.plan(plan) + "\n\nIts answer:\n"), on_text=stream,
+            progress=status, on_plan=lambda plan: status.say(text.plan(plan) + "\n" + asking), on_text=status.stream,
         )  # fmt: skip
-    say("\n" + text.result(result))
+        status.say("\n" + text.result(result))
     _print_json(options, result.to_dict())
 
 
@@ -166,7 +159,8 @@ def _models(options: argparse.Namespace) -> None:
 def _engines(options: argparse.Namespace) -> None:
     from workbench import engines
 
-    found = {name: engines.get(name).available() for name in engines.ENGINES}
+    names = [name for name in engines.ENGINES if name != "fake"]  # that one is for tests
+    found = {name: engines.get(name).available() for name in names}
     if not options.json:
         rows = [(name, "yes" if a.ok else "no", a.version or f"{a.reason} {a.fix}") for name, a in found.items()]
         _print_table([("engine", "runs here", "version, or why not")], rows)
@@ -188,22 +182,24 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.json and options.prompt is None:
         raise UsageError("--json needs a prompt.", fix="Give one, or leave --json out to chat.")
-    with _Status() as status:
-        running = deployment.deploy(_make_plan(options, status), progress=status)
-    with running:
-        if options.prompt is not None:
-            _say(running.chat(options.prompt, max_tokens=options.max_tokens), options)
-        else:
-            _converse(running, options)
+    with (
+        _Status(quiet=options.json) as status,
+        deployment.deploy(_make_plan(options, status), progress=status) as running,
+    ):
+        if options.prompt is None:
+            return _converse(running, options, status)
+        answer = _say(running.chat(options.prompt, max_tokens=options.max_tokens), status)
+    return _print_json(options, {"answer": answer})
 
 
-def _converse(running: Any, options: argparse.Namespace) -> None:
+def _converse(running: Any, options: argparse.Namespace, status: _Status) -> None:
     """Questions from standard input until it ends; an empty line asks nothing."""
     messages: list[dict[str, str]] = []
+    status.clear()
     print("Ask; Ctrl-D ends.", file=sys.stderr)
     for line in _questions():
         messages.append({"role": "user", "content": line})
-        answer = _say(running.chat(messages, max_tokens=options.max_tokens), options)
+        answer = _say(running.chat(messages, max_tokens=options.max_tokens), status)
         messages.append({"role": "assistant", "content": answer})
 
 
@@ -217,15 +213,12 @@ def _questions() -> Iterable[str]:
             yield line
 
 
-def _say(pieces: Iterable[str], options: argparse.Namespace) -> str:
+def _say(pieces: Iterable[str], status: _Status) -> str:
     answer = ""
     for piece in pieces:
         answer += piece
-        if not options.json:
-            print(piece, end="", flush=True)
-    if not options.json:
-        print()
-    _print_json(options, {"answer": answer})
+        status.stream(piece)
+    status.clear()
     return answer
 
 
@@ -339,31 +332,53 @@ def _print_json(options: argparse.Namespace, value: Any) -> None:
 
 
 def _print_table(head: Sequence[tuple[str, ...]], rows: Sequence[tuple[str, ...]]) -> None:
-    lines = [*head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head[0]))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    from workbench.report import text
+
+    print(text.columns([*head, *rows]))
     if not rows:
         print("(none)")
 
 
 class _Status:
-    """Progress on standard error: one line that changes on a terminal, a line per step elsewhere."""
+    """The two streams of a command: progress on standard error, results and answers on standard output.
 
-    def __init__(self) -> None:
-        self._terminal, self._shown = sys.stderr.isatty(), ""
+    On a terminal progress is one line that changes; elsewhere it is a line per step. An answer that grows is never
+    overwritten: whatever comes next begins on a line of its own.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._terminal, self._shown, self._open, self._quiet = sys.stderr.isatty(), "", False, quiet
 
     def __call__(self, fraction: float | None, text: str) -> None:
         if self._terminal:
             percent = "" if fraction is None else f" {fraction:4.0%}"
-            print(f"\r\x1b[K{text}{percent}", end="", file=sys.stderr, flush=True)
+            self.clear()
+            print(f"{text}{percent}", end="", file=sys.stderr, flush=True)
         elif (step := text.partition(":")[0]) != self._shown:
+            self.clear()
             print(step, file=sys.stderr, flush=True)
             self._shown = step
 
+    def say(self, text: str) -> None:
+        """A finished piece of output."""
+        self.clear()
+        if not self._quiet:
+            print(text, flush=True)
+
+    def stream(self, piece: str) -> None:
+        """A piece of an answer that grows."""
+        if not self._open:
+            self.clear()
+        if not self._quiet:
+            print(piece, end="", flush=True)
+            self._open = True
+
     def clear(self) -> None:
         """Make room for a line of output."""
-        if self._terminal:
+        if self._open:
+            print(flush=True)
+            self._open = False
+        elif self._terminal:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def __enter__(self) -> _Status:

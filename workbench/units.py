@@ -34,9 +34,10 @@ def format_value(value: float, unit: str) -> str:
 
 
 def format_usd(amount: Decimal) -> str:
-    """Format money with as many digits as it needs: 0.00042 → '$0.00042', 12.5 → '$12.50'."""
-    if amount and abs(amount) < Decimal("0.01"):
-        return f"${amount:.2g}"
+    """Format money with two digits that count, and cents above a dollar: 0.00042 → '$0.00042', 12.5 → '$12.50'."""
+    if amount and abs(amount) < 1:
+        digits = 1 - amount.adjusted()
+        return f"${amount:.{digits}f}"
     return f"${amount:,.2f}"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
+from workbench import cli
 from workbench.evidence.ledger import Ledger
 
 pytestmark = pytest.mark.usefixtures("calm")
@@ -97,7 +98,7 @@ def test_measure_shows_a_line_per_quantity(command: Command, tiny: Path) -> None
     done = command("measure", tiny, *FAKE, "--repeats", 1)
     titles = ("peak memory", "prefill", "decode", "time to first token")
     head, *lines = done.out.splitlines()
-    assert head.split() == ["predicted", "measured", "error"]
+    assert head.split() == ["predicted", "(90", "%", "interval)", "measured", "error"]
     assert [line.startswith(title) for line, title in zip(lines, titles, strict=True)] == [True] * 4
 
 
@@ -154,8 +155,10 @@ def test_the_tour_in_json(command: Command, tiny: Path) -> None:
 
 def test_the_tour_to_read(command: Command, tiny: Path) -> None:
     done = command("tour", tiny, *FAKE, "--repeats", 1)
-    order = ["Predicted (90 % interval)", "Its answer:", "The quick brown fox", "peak memory",
-             "here, electricity only", "OpenAI GPT-4o", "Report "]  # fmt: skip
+    order = [
+        "Predicted (90 % interval)", "Asking for at most 96 tokens: Why is the sky blue?", "The quick brown fox",
+        "peak memory", "here, electricity only", "OpenAI GPT-4o", "Report ",
+    ]  # fmt: skip
     places = [done.out.index(words) for words in order]
     assert places == sorted(places)
 
@@ -188,3 +191,17 @@ def test_progress_goes_to_standard_error(command: Command, tiny: Path) -> None:
     steps: Callable[[str], bool] = command("tour", tiny, *FAKE, "--repeats", 1, "--json").err.__contains__
     assert steps("looking at this machine")
     assert steps("warm-up")
+
+
+def test_an_answer_is_never_overwritten(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal progress goes to the start of its line and erases it: that must not be the answer's line."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with cli._Status() as status:
+        status(0.5, "starting")
+        status.stream("reaches the ")
+        status.stream("Earth's")
+        status(None, "warm-up")
+        status.say("done")
+    out, err = capsys.readouterr()
+    assert out == "reaches the Earth's\ndone\n"
+    assert err.index("starting") < err.rindex("\r\x1b[K") < err.index("warm-up") + len("warm-up\r\x1b[K")

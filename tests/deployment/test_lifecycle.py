@@ -116,7 +116,7 @@ def test_a_plan_that_does_not_fit_starts_nothing(fake_plan: MakePlan, nothing_le
 
 def test_dying_while_loading(fake_plan: MakePlan) -> None:
     plan = fake_plan(load_s=60, exit_after_s=0.3)
-    with pytest.raises(StartFailed, match=r"ended while it was starting\. \(exit code 3\)"):
+    with pytest.raises(StartFailed, match=r"ended while it was starting \(exit code 3\)\."):
         workbench.deploy(plan)
     assert workbench.deployments() == []
 

@@ -91,13 +91,13 @@ def test_the_ends_of_the_range_can_be_asked_for(little_model: Model, machine: Ma
 
 @pytest.mark.parametrize("context", [4097, 1_000_000])
 def test_a_context_too_large_names_both_numbers(little_model: Model, machine: Machine, context: int) -> None:
-    with pytest.raises(UsageError, match=rf"{context} tokens was asked for; little was trained for 4096"):
+    with pytest.raises(UsageError, match=rf"{context} tokens is too large; little was trained for 4096"):
         plan(little_model, machine, engine="fake", context=context)
 
 
 @pytest.mark.parametrize("context", [127, 64, 1, 0, -5])
 def test_a_context_too_small_names_both_numbers(little_model: Model, machine: Machine, context: int) -> None:
-    with pytest.raises(UsageError, match=rf"{context} tokens was asked for.*Ask for 128 to 4096"):
+    with pytest.raises(UsageError, match=rf"{context} tokens is too small.*Ask for 128 to 4096"):
         plan(little_model, machine, engine="fake", context=context)
 
 

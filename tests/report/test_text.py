@@ -46,7 +46,9 @@ def test_the_comparison_has_a_line_per_quantity(story: Tell) -> None:
     _, measurement, _ = story()
     lines = text.comparison_table(measurement).splitlines()
     assert len(lines) == 5
-    assert lines[0].split() == ["predicted", "measured", "error"]
+    assert lines[0].split() == ["predicted", "(90", "%", "interval)", "measured", "error"]
+    starts = [lines[0].index(head) for head in ("predicted", "measured", "error")]
+    assert all(line[start - 2 : start] == "  " and line[start] != " " for line in lines[1:] for start in starts)
     assert lines[3].startswith("decode")
     assert "2,000 tok/s (1,500 tok/s to 2,512 tok/s, n=3)" in lines[3]
 

@@ -19,7 +19,7 @@ def from_state(state: State) -> WorkbenchError:
     failure, tail = state.failure, log_tail(state.log_path, TAIL_LINES)
     if failure["kind"] == "port_taken":
         state.log_path.unlink(missing_ok=True)
-        return PortTaken(failure["text"], fix="Ask for another port, or leave it out to get a free one.")
+        return PortTaken(f"{failure['text']}.", fix="Ask for another port, or leave it out to get a free one.")
     what = f"{state.engine} did not start {state.model}: {failure['text']}{_how(failure['exit_code'])}"
     return StartFailed(what + _last_words(tail), fix=f"The whole log: {state.log_path}", details=tail)
 
@@ -75,7 +75,9 @@ def _server_error(state: State, error: str) -> WorkbenchError:
     current = _settled(state)
     if current is None or current.failure:
         return gone(state)
-    return ServerDied(f"The server of {state.model} failed to answer: {error}.", fix="See `workbench logs`.")
+    return ServerDied(
+        f"The server of {state.model} failed to answer: {error.rstrip('.')}.", fix=f"See `workbench logs {state.id}`."
+    )
 
 
 def gone(state: State) -> ServerDied:

@@ -91,7 +91,7 @@ class Watchdog:
         except Exception:  # noqa: BLE001 - whatever it is, the log keeps it and the tree still ends
             self._log(traceback.format_exc().encode())
             self.state = self.state.update(
-                failure={"kind": "supervisor", "text": "The supervisor failed.", "exit_code": None}
+                failure={"kind": "supervisor", "text": "The supervisor failed", "exit_code": None}
             )
         finally:
             self._end()
@@ -113,7 +113,7 @@ class Watchdog:
 
     def _start_server(self) -> None:
         if _listens_somewhere(self.orders.port):
-            return self._fail("port_taken", f"Port {self.orders.port} is in use by another program.")
+            return self._fail("port_taken", f"Port {self.orders.port} is in use by another program")
         env = {**without_secrets(os.environ), **self.orders.env, states.MARKER: self.state.id}
         try:
             server = subprocess.Popen(
@@ -121,7 +121,7 @@ class Watchdog:
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - safe: this process has one thread
             )  # fmt: skip
         except OSError as error:
-            return self._fail("exited", f"{self.orders.argv[0]} cannot be started: {error.strerror}.")
+            return self._fail("exited", f"{self.orders.argv[0]} cannot be started: {error.strerror}")
         self.server_pid = server.pid
         server.returncode = 0  # this process reaps every child itself, adopted ones too
         assert server.stdout is not None  # noqa: S101 - asked for with PIPE, one line above
@@ -139,7 +139,7 @@ class Watchdog:
             if self.state.status == states.STARTING:
                 self._check_start(deadline)
             elif self.state.status == states.READY and self.exit_code is not None:
-                self._fail("exited", "The server ended by itself.", status=states.DIED)
+                self._fail("exited", "The server ended by itself", status=states.DIED)
             self._check_leases()
 
     def _dispatch(self, wait_s: float) -> None:
@@ -154,11 +154,11 @@ class Watchdog:
     def _check_start(self, deadline: float) -> None:
         if self.exit_code is not None:
             kind = "port_taken" if _listens_somewhere(self.orders.port) else "exited"
-            return self._fail(kind, "The server ended while it was starting.")
+            return self._fail(kind, "The server ended while it was starting")
         if self._answers():
             return self._save(status=states.READY)
         if time.monotonic() > deadline:
-            return self._fail("timeout", f"The server did not answer within {self.orders.start_timeout_s:.0f} s.")
+            return self._fail("timeout", f"The server did not answer within {self.orders.start_timeout_s:.0f} s")
         return None
 
     def _answers(self) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench import engines
+from filelock import FileLock, Timeout
+
+from workbench import engines, folders
 from workbench.deployment import Deployment, failures
 from workbench.engines.contract import PEAK_ANSWER_TOKENS
 from workbench.errors import UsageError
@@ -75,7 +78,7 @@ def measure(
     plan = deployment.plan_dict
     workload, context = Workload(**plan["workload"]), int(plan["settings"]["context"])
     options = engines.get(plan["engine"]).benchmark_options
-    with failures.explained(deployment.state):
+    with _alone(report), failures.explained(deployment.state):
         samples, cpu_cores = _latency(deployment, workload, repeats, options, report)
         report(0.8, f"longest prompt: {context - PEAK_ANSWER_TOKENS} tokens")
         peak = _peak_memory(deployment, context, options)
@@ -89,6 +92,21 @@ def measure(
         plan["id"], plan["model"], plan["engine"], workload, deployment.predictions, values, tuple(samples),
         environment, created, number,
     )  # fmt: skip
+
+
+@contextmanager
+def _alone(report: Progress) -> Iterator[None]:
+    """One measurement at a time: two would measure each other."""
+    lock = FileLock(folders.cache() / "measuring.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        report(None, "waiting for another measurement to end")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check_repeats(repeats: int) -> None:

@@ -164,8 +164,9 @@ def _check_context(model: Model, context: int | None) -> int:
     if context is None:
         return min(DEFAULT_CONTEXT, most)
     if not LEAST_CONTEXT <= context <= most:
+        wrong = "small" if context < LEAST_CONTEXT else "large"
         raise UsageError(
-            f"A context of {context} tokens was asked for; {model.name} was trained for {most}.",
+            f"A context of {context} tokens is too {wrong}; {model.name} was trained for {most}.",
             fix=f"Ask for {LEAST_CONTEXT} to {most} tokens." if most > LEAST_CONTEXT else f"Ask for {most}.",
         )
     return context

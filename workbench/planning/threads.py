@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from workbench.errors import UsageError
 from workbench.machine import Machine, busy_cores
 
+LOOKS, LOOK_S = 4, 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class Threads:
@@ -25,9 +27,10 @@ class Threads:
 def choose(machine: Machine, busy: float | None = None) -> Threads:
     """Prefill takes every free core; decode, bound by memory and barriers, leaves one of them to everybody else.
 
-    busy: cores in use by other processes; measured now when not given.
+    busy: cores in use by other processes; when not given, the least of several looks within a second, so that a page
+    that is just being drawn does not count.
     """
-    busy = busy_cores() if busy is None else busy
+    busy = min(busy_cores(LOOK_S) for _ in range(LOOKS)) if busy is None else busy
     cores = min(machine.cpu.physical_cores, max(1, int(machine.cpu.usable_cores)))
     # Others' load is the whole machine's; a quota may leave us fewer cores than are free of it.
     prefill = max(1, min(cores, int(machine.cpu.physical_cores - busy + 0.5)))

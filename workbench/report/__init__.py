@@ -1,6 +1,6 @@
 """What is shown and kept: the figures, the HTML report, and the tour that goes through everything once."""
 
-from workbench.report.guided import MODEL, QUESTION, Tour, tour
+from workbench.report.guided import ANSWER_TOKENS, MODEL, QUESTION, Tour, tour
 from workbench.report.html import write_report
 
-__all__ = ["MODEL", "QUESTION", "Tour", "tour", "write_report"]
+__all__ = ["ANSWER_TOKENS", "MODEL", "QUESTION", "Tour", "tour", "write_report"]

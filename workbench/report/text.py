@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.costs import Comparison
@@ -50,7 +51,7 @@ def plan(made: Plan) -> str:
         f"Engine   {made.engine.title} ({made.engine_version}), context {s.context} tokens", "",
         "Predicted (90 % interval)",
         f"  memory              {made.memory[0].total}",
-        *(f"    {name:<17} {part}" for name, part in made.memory[0].parts.items()),
+        *(f"    {name:<17} {part}" for name, part in made.memory[0].parts.items() if part.high != 0),
         f"  prefill             {made.prefill}",
         f"  decode              {made.decode}",
         f"  time to first token {made.ttft}", "",
@@ -62,21 +63,29 @@ def plan(made: Plan) -> str:
 
 def comparison_table(measured: Measurement) -> str:
     """Predicted beside measured."""
-    head = f"{'':<20}{'predicted':<36}{'measured':<44}error"
-    body = (f"{title:<20}{estimate!s:<36}{value!s:<44}{error}" for title, estimate, value, error in rows(measured))
-    return "\n".join([head, *body])
+    head = ("", "predicted (90 % interval)", "measured", "error")
+    return columns([head, *((title, str(e), str(m), error) for title, e, m, error in rows(measured))])
+
+
+def columns(lines: Sequence[tuple[str, ...]]) -> str:
+    """Lines of cells as aligned text."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def cost_table(comparison: Comparison) -> str:
     """USD per million tokens, here and at the APIs, and what was assumed."""
     here = comparison.output
-    interval = f" ({format_usd(here.low)} to {format_usd(here.high)})"
-    rows = [("here, electricity only", comparison.input.usd_per_mtok, here.usd_per_mtok, interval)]
-    for api in comparison.apis:
-        rows.append((f"{api.title}, {api.date or 'date unknown'}", api.input_usd_per_mtok, api.output_usd_per_mtok, ""))
-    lines = [f"{name:<40}{format_usd(read):<12}{format_usd(written)}{more}" for name, read, written, more in rows]
-    assumed = [f"  assumed {line}" for line in comparison.assumed]
-    return "\n".join([f"{'USD per million tokens':<40}{'input':<12}output", *lines, *assumed])
+    output = f"{format_usd(here.usd_per_mtok)} ({format_usd(here.low)} to {format_usd(here.high)})"
+    lines = [
+        ("USD per million tokens", "input", "output"),
+        ("here, electricity only", format_usd(comparison.input.usd_per_mtok), output),
+        *((f"{api.title}, {api.date or 'date unknown'}", format_usd(api.input_usd_per_mtok),
+           format_usd(api.output_usd_per_mtok)) for api in comparison.apis),
+    ]  # fmt: skip
+    return "\n".join([columns(lines), *(f"  assumed {line}" for line in comparison.assumed)])
 
 
 def command(name: str) -> str:

@@ -137,3 +137,9 @@ def test_importing_the_room_is_light() -> None:
     code = f"import sys, workbench.models; print(*(set('{heavy}'.split()) & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.split() == []
+
+
+@pytest.mark.parametrize("name", ["hf:", "hf:owner", "hf:owner/repository"])
+def test_an_incomplete_name_on_the_hub_says_what_is_missing(name: str) -> None:
+    with pytest.raises(UsageError, match=r"names no file on the Hub\. Write hf:owner/repository/file\.gguf"):
+        models.get(name)

@@ -38,6 +38,8 @@ def get(name_or_path: str | os.PathLike[str], *, progress: Progress | None = Non
         return _from_catalog(entry, progress)
     if match := _HUB_PATH.fullmatch(text) or _HUB_NAME.fullmatch(text):
         return _from_hub(HubSource(match["repo"], match["file"]), progress)
+    if text.startswith("hf:"):
+        raise UsageError(f"{text} names no file on the Hub.", fix="Write hf:owner/repository/file.gguf.")
     if _looks_like_path(text):
         return _from_file(Path(text).expanduser(), progress)
     names = [name for entry in known() for name in (entry.name, *entry.aliases)]
@@ -64,7 +66,7 @@ def _from_file(path: Path, progress: Progress | None) -> Model:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(
             f"The file {path} cannot be read: {reason}.",
-            fix="Check the path; a file on the Hub is written owner/repo:file.gguf.",
+            fix="Check the path; a file on the Hub is written hf:owner/repository/file.gguf.",
         ) from error
     if path.is_dir():
         raise UsageError(f"{path} is a folder.", fix=_files_inside(path))

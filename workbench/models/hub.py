@@ -48,7 +48,9 @@ def check_names(source: HubSource) -> HubSource:
     parts = source.file.split("/")
     odd = {"\\", "\0", ":"} & set(source.file) or any(part in ("", ".", "..") for part in parts)
     if odd or not _REPO.fullmatch(source.repo) or ".." in source.repo:
-        raise UsageError(f"{source.repo}:{source.file} is not a file on the Hub.", fix="Write owner/repo:file.gguf.")
+        raise UsageError(
+            f"{source.repo}:{source.file} is not a file on the Hub.", fix="Write hf:owner/repository/file.gguf."
+        )
     return source
 
 

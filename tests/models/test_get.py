@@ -64,7 +64,7 @@ def test_unknown_name_names_the_nearest() -> None:
 
 @pytest.mark.parametrize("path", ["missing.gguf", "no/such/model", "/no/such.bin", "a\0b.gguf", "x" * 5000 + ".gguf"])
 def test_a_missing_file(path: str) -> None:
-    with pytest.raises(UsageError, match=r"cannot be read: .*owner/repo:file\.gguf"):
+    with pytest.raises(UsageError, match=r"cannot be read: .*hf:owner/repository/file\.gguf"):
         models.get(path)
 
 

@@ -46,7 +46,7 @@ def breakdown(*values: float | None) -> Breakdown:
 def test_the_parts_of_the_memory_and_the_peak() -> None:
     figure = figures.memory_breakdown(breakdown(2**20, 2**21, 2**22), Measured((2.0**23,), "B", "PSS"))
     assert [(trace.name, *trace.x) for trace in figure.data] == [
-        ("part 0", 1), ("part 1", 2), ("part 2", 4), ("measured peak", 8)
+        ("part 0 1 MiB", 1), ("part 1 2 MiB", 2), ("part 2 4 MiB", 4), ("measured peak 8 MiB", 8)
     ]  # fmt: skip
     assert figure.layout.barmode == "stack"
     assert len({trace.marker.color for trace in figure.data}) == 4
@@ -57,7 +57,16 @@ def test_without_a_measurement_only_the_parts() -> None:
 
 
 def test_an_unknown_part_is_left_out() -> None:
-    assert [trace.name for trace in figures.memory_breakdown(breakdown(1, None, 3)).data] == ["part 0", "part 2"]
+    assert [trace.name for trace in figures.memory_breakdown(breakdown(1, None, 3)).data] == [
+        "part 0 1 B",
+        "part 2 3 B",
+    ]
+
+
+def test_a_narrow_part_has_its_value_in_the_legend_only() -> None:
+    narrow, wide = figures.memory_breakdown(breakdown(8, 92)).data
+    assert (narrow.name, narrow.text[0]) == ("part 0 8 B", "")
+    assert (wide.name, wide.text[0]) == ("part 1 92 B", "92 B")
 
 
 def test_no_part_is_dropped_for_want_of_a_colour() -> None:
@@ -79,6 +88,15 @@ def test_the_cost_of_tokens(story: Tell) -> None:
     assert figure.layout.xaxis.type == "log"
 
 
+def test_measured_values_and_prices_stand_beside_the_plot(story: Tell) -> None:
+    made, measurement, comparison = story()
+    measured = figures.predicted_beside_measured(made.predictions, measurement.values)
+    assert "decode<br><b>2,000 tok/s</b>" in measured.layout.yaxis.ticktext
+    cost = figures.cost_of_tokens(comparison)
+    assert len(cost.layout.yaxis.ticktext) == 1 + len(comparison.apis)
+    assert all(trace.text is None for figure in (measured, cost) for trace in figure.data)
+
+
 def test_figures_read_on_light_and_on_dark_pages(story: Tell) -> None:
     made, measurement, comparison = story()
     drawn = (
@@ -89,3 +107,5 @@ def test_figures_read_on_light_and_on_dark_pages(story: Tell) -> None:
     for figure in drawn:
         assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
         assert figure.layout.font.color == figures.TEXT
+        assert (figure.layout.width, figure.layout.autosize) == (None, True)
+        assert figure.layout.legend.yref == "container"  # never on the plot, whatever the width

@@ -92,8 +92,8 @@ def test_the_settings_can_be_told_as_json_and_hide_tracebacks() -> None:
     told = json.loads(json.dumps(settings(Path("/pages"), "127.0.0.1", 1, "secret")))
     assert told["VoilaConfiguration"]["show_tracebacks"] is False
     assert told["VoilaConfiguration"]["allow_template_override"] == "NO"
-    assert told["MappingKernelManager"]["cull_idle_timeout"] == 600
-    assert told["MappingKernelManager"]["cull_connected"] is False
+    culling = {"cull_idle_timeout": 60, "cull_interval": 15, "cull_connected": False, "cull_busy": False}
+    assert told["MappingKernelManager"] == culling
 
 
 def test_a_jupyter_server_is_told_the_same() -> None:

@@ -43,6 +43,31 @@ def test_in_a_notebook_the_panel_waits_for_a_click() -> None:
     assert "AMD" not in text
 
 
+def view(**choices: Any) -> start_here.View:
+    usual = {"model": "smollm2-135m-instruct", "question": "Why?", "context": 2048, "repeats": 1}
+    return start_here.View(start_here.StartHere(**usual | choices))
+
+
+def test_an_empty_question_cannot_be_asked() -> None:
+    shown = view()
+    assert not shown._ask.disabled
+    shown._question.value = "  "
+    assert shown._ask.disabled
+
+
+def test_the_default_context_is_on_the_grid_of_its_field() -> None:
+    field = view()._context
+    assert (field.value - field.min) % field.step == 0
+    assert field.min == 128
+
+
+def test_measuring_without_asking_does_not_tick_ask() -> None:
+    state = view().state
+    state.deployment = object()
+    state.state = "measuring"
+    assert start_here._steps(state).count("✓") == 2
+
+
 def test_what_a_model_writes_is_text_and_never_markup() -> None:
     shown = start_here._answer(start_here.Answer("<img src=x onerror=alert(1)>", 3, 0.1, 0.1), streaming=True)
     assert "<img" not in shown

@@ -70,6 +70,42 @@ def test_the_whole_way() -> None:
     assert state.error is None
 
 
+@pytest.mark.parametrize(("choice", "other"), [("model", "big"), ("context", 1024), ("engine", "other")])
+def test_other_choices_need_another_prediction(choice: str, other: Any) -> None:
+    state = run(panel(), "make_plan", "deploy", "ask", "measure", "stop")
+    setattr(state, choice, other)
+    assert (state.state, state.plan, state.measurement, state.report) == ("idle", None, None, None)
+    with pytest.raises(UsageError, match="no prediction"):
+        state.deploy()
+    run(state, "make_plan", "deploy")
+    assert state.state == "ready"
+
+
+def test_a_rejected_choice_leaves_nothing_to_deploy() -> None:
+    def plan(model: str, *, context: int, **_: Any) -> str:
+        if context > 1000:
+            raise UsageError("too long")
+        return "plan"
+
+    state = run(panel(plan=plan), "make_plan")
+    state.context = 2000
+    run(state, "make_plan")
+    assert (state.state, state.plan) == ("idle", None)
+    assert isinstance(state.error, UsageError)
+
+
+def test_a_choice_during_planning_does_not_count_as_planned() -> None:
+    go_on = threading.Event()
+    state = panel(machine=lambda progress: go_on.wait(10))
+    state.make_plan()
+    state.context = 1024
+    go_on.set()
+    assert state.join(10)
+    assert state.plan[2]["context"] == 512
+    with pytest.raises(UsageError, match="no prediction"):
+        state.deploy()
+
+
 def test_the_same_way_in_the_foreground() -> None:
     state = panel()
     state.foreground = True
@@ -148,7 +184,7 @@ def test_one_step_at_a_time() -> None:
     go_on = threading.Event()
     state = panel(machine=lambda progress: go_on.wait(10))
     state.make_plan()
-    state.deploy()  # ignored: the buttons are disabled meanwhile
+    state.measure()  # ignored: the buttons are disabled meanwhile
     assert state.state == "planning"
     go_on.set()
     assert state.join(10)

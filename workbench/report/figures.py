@@ -5,7 +5,7 @@ Backgrounds are transparent and text is mid-grey, so that a figure reads on ligh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: Okabe and Ito's colours: told apart by people with any colour vision.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 PREDICTED, MEASURED, TEXT, GRID = "#56B4E9", "#D55E00", "#808080", "rgba(128,128,128,0.25)"
+
+NARROW = 0.09  # of the whole memory: parts below have no label
 
 TITLES = {
     "memory_peak": "peak memory",
@@ -44,15 +46,17 @@ def predicted_beside_measured(predictions: Mapping[str, Estimate], values: Mappi
         customdata=[str(predictions[name]) for name in names], hovertemplate="%{y}: %{customdata}<extra></extra>",
     )  # fmt: skip
     figure.add_scatter(
-        mode="markers+text", y=labels, name="measured", marker={"color": MEASURED, "size": 13},
+        mode="markers", y=labels, name="measured", marker={"color": MEASURED, "size": 13},
         x=[100 * values[n].value / e[0] for n, e in zip(names, estimates, strict=True)],
-        text=[format_value(values[n].value, values[n].unit) for n in names], textposition="top right",
         customdata=[str(values[n]) for n in names], hovertemplate="%{y}: %{customdata}<extra></extra>",
     )  # fmt: skip
     figure.add_vline(x=100, line={"color": PREDICTED, "width": 2})
     figure.update_xaxes(title="share of the prediction, %", rangemode="tozero")
-    figure.update_yaxes(range=[-0.6, len(names) - 0.3])
-    return _styled(figure, height=90 + 70 * len(names))
+    figure.update_yaxes(
+        range=[-0.5, len(names) - 0.5],
+        **_with_values(labels, [format_value(values[n].value, values[n].unit) for n in names]),
+    )
+    return _styled(figure, height=70 + 60 * len(names), entries=2)
 
 
 def memory_breakdown(breakdown: Breakdown, measured: Measured | None = None) -> go.Figure:
@@ -60,23 +64,27 @@ def memory_breakdown(breakdown: Breakdown, measured: Measured | None = None) -> 
     import plotly.graph_objects as go
 
     figure = go.Figure()
+    whole = max(sum(part.value or 0 for part in breakdown.parts.values()), measured.value if measured else 0)
     for colour, (name, part) in zip(cycle(PALETTE), breakdown.parts.items()):
         if part.value:  # neither unknown nor nothing
+            size = format_bytes(part.value)
             figure.add_bar(
-                orientation="h", y=["predicted"], x=[part.value / 2**20], name=name, marker_color=colour,
-                text=[format_bytes(part.value)], textposition="inside", insidetextanchor="middle",
-                textangle=0, constraintext="none",
+                orientation="h", y=["predicted"], x=[part.value / 2**20], name=f"{name} {size}", marker_color=colour,
+                text=[size if part.value >= NARROW * whole else ""], textposition="inside",
+                insidetextanchor="middle", textangle=0,
                 hovertemplate=f"{name}: {part}<extra></extra>",
             )  # fmt: skip
     if measured:
         figure.add_bar(
-            orientation="h", y=["measured"], x=[measured.value / 2**20], name="measured peak", marker_color=TEXT,
-            text=[format_bytes(measured.value)], textposition="inside", hovertemplate=f"{measured}<extra></extra>",
+            orientation="h", y=["measured"], x=[measured.value / 2**20], marker_color=TEXT,
+            name=f"measured peak {format_bytes(measured.value)}", text=[format_bytes(measured.value)],
+            textposition="inside", insidetextanchor="middle", textangle=0, hovertemplate=f"{measured}<extra></extra>",
         )  # fmt: skip
-    figure.update_layout(barmode="stack")
+    # A label that its part has no room for is left out: the legend has the value too.
+    figure.update_layout(barmode="stack", uniformtext={"mode": "hide", "minsize": 12})
     figure.update_xaxes(title="memory, MiB")
     figure.update_yaxes(autorange="reversed")
-    return _styled(figure, height=240 if measured else 190)
+    return _styled(figure, height=170 if measured else 120, entries=len(figure.data))
 
 
 def cost_of_tokens(comparison: Comparison) -> go.Figure:
@@ -84,22 +92,23 @@ def cost_of_tokens(comparison: Comparison) -> go.Figure:
     import plotly.graph_objects as go
 
     here, apis = comparison.output, comparison.apis
+    names = ["here, electricity only", *(api.title for api in apis)]
+    prices = [format_usd(price) for price in (here.usd_per_mtok, *(api.output_usd_per_mtok for api in apis))]
     figure = go.Figure()
     figure.add_scatter(
-        mode="markers+text", x=[float(here.usd_per_mtok)], y=["here, electricity only"], name="electricity here",
-        marker={"color": MEASURED, "size": 13}, text=[format_usd(here.usd_per_mtok)], textposition="top center",
+        mode="markers", x=[float(here.usd_per_mtok)], y=names[:1], name="electricity here",
+        marker={"color": MEASURED, "size": 13},
         error_x={"type": "data", "symmetric": False, "color": MEASURED, "thickness": 6, "width": 0,
                  "array": [float(here.high - here.usd_per_mtok)],
                  "arrayminus": [float(here.usd_per_mtok - here.low)]}, opacity=0.9,
     )  # fmt: skip
     figure.add_scatter(
-        mode="markers+text", x=[float(api.output_usd_per_mtok) for api in apis], y=[api.title for api in apis],
+        mode="markers", x=[float(api.output_usd_per_mtok) for api in apis], y=names[1:],
         name="list price of the API", marker={"color": PREDICTED, "size": 13, "symbol": "diamond"},
-        text=[format_usd(api.output_usd_per_mtok) for api in apis], textposition="top center",
     )  # fmt: skip
-    figure.update_xaxes(type="log", title="USD per million output tokens", tickprefix="$", dtick=1)
-    figure.update_yaxes(autorange="reversed")
-    return _styled(figure, height=130 + 46 * (1 + len(apis)))
+    figure.update_xaxes(type="log", title="USD per million<br>output tokens", tickprefix="$", dtick=2)
+    figure.update_yaxes(autorange="reversed", **_with_values(names, prices))
+    return _styled(figure, height=80 + 50 * len(names), entries=2)
 
 
 def _bounds(estimate: Estimate) -> tuple[float, float, float]:
@@ -108,10 +117,20 @@ def _bounds(estimate: Estimate) -> tuple[float, float, float]:
     return estimate.value, estimate.low, estimate.high
 
 
-def _styled(figure: Any, height: int) -> Any:
+def _with_values(names: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
+    """The values below the names of an axis: there they lie on nothing, however narrow the page is."""
+    texts = [f"{name}<br><b>{value}</b>" for name, value in zip(names, values, strict=True)]
+    return {"tickmode": "array", "tickvals": list(names), "ticktext": texts}
+
+
+def _styled(figure: Any, height: int, entries: int) -> Any:
+    """The common look; `height` is without the legend, which has `entries` lines on a narrow page."""
     return figure.update_layout(
-        template="none", height=height, margin={"l": 150, "r": 24, "t": 24, "b": 48},
+        template="none", height=height + 20 * entries, autosize=True, margin={"l": 8, "r": 16, "t": 8, "b": 48},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": TEXT, "size": 13},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
-        xaxis={"gridcolor": GRID, "zerolinecolor": GRID}, yaxis={"gridcolor": "rgba(0,0,0,0)", "automargin": True},
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "xref": "container", "x": 0,
+                "xanchor": "left", "traceorder": "normal"},
+        xaxis={"gridcolor": GRID, "zerolinecolor": GRID, "automargin": True, "title": {"font": {"size": 13}}},
+        yaxis={"gridcolor": "rgba(0,0,0,0)", "automargin": True, "ticks": "outside", "ticklen": 6,
+               "tickcolor": "rgba(0,0,0,0)"},
     )  # fmt: skip

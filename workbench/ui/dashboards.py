@@ -149,7 +149,13 @@ def settings(folder: Path, host: str, port: int, token: str) -> dict[str, Any]:
             },
         },
         # A page that was left ends its kernel itself; this is for browsers that crashed.
-        "MappingKernelManager": {"cull_idle_timeout": 600, "cull_interval": 60, "cull_connected": False},
+        # Its model goes with it. A page that is open keeps its kernel, and so does a cell that runs.
+        "MappingKernelManager": {
+            "cull_idle_timeout": 60,
+            "cull_interval": 15,
+            "cull_connected": False,
+            "cull_busy": False,
+        },
         "KernelManager": {"transport": "ipc"} if sys.platform == "linux" else {},
     }
 

@@ -21,6 +21,8 @@ from workbench.ui.guard import error_card, guarded
 from workbench.ui.start_here_model import Answer, StartHere
 from workbench.units import format_bytes, format_usd, format_value
 
+CONTEXT_STEP: Final = 128
+LONGEST_CONTEXT: Final = 1_048_576  # until the model's own is known
 STEPS: Final = ("Predict", "Deploy", "Ask", "Measure")
 MEANING: Final = {
     "memory_peak": "Peak memory",
@@ -92,7 +94,13 @@ class View:
         options = known if self.state.model in names else [(self.state.model, self.state.model), *known]
         self._model = _field(widgets.Dropdown(options=options, value=self.state.model, description="Model"))
         self._context = _field(
-            widgets.BoundedIntText(self.state.context, min=64, max=1_048_576, step=256, description="Context in tokens")
+            widgets.BoundedIntText(
+                self.state.context,
+                min=CONTEXT_STEP,
+                max=LONGEST_CONTEXT,
+                step=CONTEXT_STEP,
+                description="Context in tokens",
+            )
         )
         self._question = _field(widgets.Textarea(self.state.question, rows=2, description="Your question"))
         self._predict = pieces.button("Predict", icon="line-chart")
@@ -118,7 +126,7 @@ class View:
     def _later_cards(self) -> list[widgets.Widget]:
         self._expect_card = pieces.card(
             "What to expect", self._memory_figure, self._expect,
-            lead="Predicted from the file's header and this computer's speed; the model has not run yet.",
+            lead="Predicted from the file's header and this computer's speed, before the model ran.",
         )  # fmt: skip
         self._run_card = pieces.card("Run it", self._running, _actions(self._deploy, self._stop), self._working[1].box)
         self._ask_card = pieces.card(
@@ -142,14 +150,19 @@ class View:
         )  # fmt: skip
         for control, action in clicks:
             control.on_click(guarded(lambda _, action=action: self._act(action), self.show_error))
+        for field, choice in ((self._model, "model"), (self._context, "context"), (self._question, "question")):
+            field.observe(guarded(self._choose(choice), self.show_error), "value")
         draws: dict[str, Callable[[], None]] = {
             "state": self._draw_state, "progress": self._draw_progress, "machine": self._draw_machine,
             "plan": self._draw_plan, "answer": self._draw_answer, "measurement": self._draw_measurement,
-            "error": self._draw_error,
+            "error": self._draw_error, "question": self._draw_ask,
         }  # fmt: skip
         for name, draw in draws.items():
             self.state.observe(guarded(lambda _, draw=draw: draw(), self.show_error), name)
             draw()
+
+    def _choose(self, choice: str) -> Callable[[Any], None]:
+        return lambda change: setattr(self.state, choice, change["new"])
 
     def _act(self, action: Callable[[], None]) -> None:
         self.show_error("")
@@ -167,7 +180,7 @@ class View:
 
     def _draw_state(self) -> None:
         state, running = self.state, self.state.deployment is not None
-        self._steps.value = _steps(_step_now(state))
+        self._steps.value = _steps(state)
         for card, shown in (
             (self._expect_card, state.plan), (self._run_card, state.plan), (self._ask_card, running),
             (self._measure_card, running or state.measurement), (self._cost_card, state.comparison),
@@ -175,8 +188,9 @@ class View:
             _show(card, bool(shown))
         for control in (self._predict, self._model, self._context):
             control.disabled = state.busy or running
-        for control in (self._deploy, self._stop, self._ask, self._measure):
+        for control in (self._deploy, self._stop, self._measure):
             control.disabled = state.busy
+        self._draw_ask()
         for step, control in enumerate((self._predict, self._deploy, self._ask, self._measure)):
             _mark(control, "wb-primary", step == _step_now(state))
         _show(self._deploy, not running)
@@ -186,12 +200,17 @@ class View:
         self._draw_progress()
         self._draw_answer()  # no longer in the making
 
+    def _draw_ask(self) -> None:
+        self._ask.disabled = self.state.busy or not self.state.question.strip()
+
     def _draw_machine(self) -> None:
         self._machine.value = _machine(self.state.machine)
 
     def _draw_plan(self) -> None:
         plan = self.state.plan
+        self._context.max = LONGEST_CONTEXT
         if plan is not None:
+            self._context.max = max(CONTEXT_STEP, plan.model.architecture.context_length)
             parts = plan.memory[0]
             pieces.figure(self._memory_figure, figures.memory_breakdown(parts), f"Predicted memory: {parts.total}")
             self._expect.value = _expectations(plan)
@@ -241,17 +260,20 @@ def _step_now(state: StartHere) -> int:
     """The index of the step that is running or comes next."""
     if state.measurement is not None and not state.busy:
         return 4
+    if state.state == "measuring":
+        return 3
     if state.deployment is None:
         return 0 if state.plan is None or state.state == "planning" else 1
     return 3 if state.answer.complete and state.state != "asking" else 2
 
 
-def _steps(now: int) -> str:
-    items = []
+def _steps(state: StartHere) -> str:
+    items, now = [], _step_now(state)
     for index, name in enumerate(STEPS):
-        kind = "wb-done" if index < now else "wb-now" if index == now else ""
+        done = index < now and (name != "Ask" or state.answer.complete)  # one may measure without asking
+        kind = "wb-done" if done else "wb-now" if index == now else ""
         current = ' aria-current="step"' if index == now else ""
-        mark = '<b aria-label="done">✓</b>' if index < now else f"<b>{index + 1}</b>"
+        mark = '<b aria-label="done">✓</b>' if done else f"<b>{index + 1}</b>"
         items.append(f'<li class="{kind}"{current}>{mark}{name}</li>')
     return f'<ol class="wb-steps" aria-label="Steps">{"".join(items)}</ol>'
 
@@ -261,7 +283,7 @@ def _machine(machine: Any) -> str:
         return '<p class="wb-note">Its speed is measured once, in a few seconds, before the first prediction.</p>'
     cards = ", ".join(card.name for card in machine.accelerators) or "none found"
     calibration = machine.calibration
-    speed = format_bytes(calibration.read_bandwidth.value) + "/s" if calibration else "not measured"
+    speed = f"{calibration.read_bandwidth.value / 1e9:.1f} GB/s" if calibration else "not measured"
     return pieces.facts(
         (
             ("Processor", machine.cpu.name),

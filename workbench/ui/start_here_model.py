@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Enum, HasTraits, Instance, Int, Unicode
+from traitlets import Bool, Enum, HasTraits, Instance, Int, Unicode, observe
 
 import workbench
 from workbench import models
@@ -97,6 +97,7 @@ class StartHere(HasTraits):
         super().__init__(**choices)
         self._steps = steps or _package()
         self._job: ThreadJob | None = None
+        self._planned: tuple[str, str, int] | None = None
 
     @property
     def busy(self) -> bool:
@@ -116,11 +117,22 @@ class StartHere(HasTraits):
         """Look at the machine, get the model and predict."""
         if self.deployment is not None:
             raise UsageError("A model is running.", fix="Stop it before you plan another one.")
-        self.answer, self.measurement, self.comparison, self.report = Answer(), None, None, None
-        self._begin("planning", self._plan, "planned", partial="machine", result="plan")
+        if self.busy:
+            return
+        self._forget_results()
+        choices = self._choices()
+
+        def work(context: Context) -> Any:
+            plan = self._plan(context, *choices)
+            self._planned = choices
+            return plan
+
+        self._begin("planning", work, "planned", partial="machine", result="plan")
 
     def deploy(self) -> None:
         """Start the planned model, or join a running deployment of the same plan."""
+        if self.plan is None or self._planned != self._choices():
+            raise UsageError("There is no prediction for these choices.", fix="Predict first.")
         self._begin("deploying", self._deploy, "ready", result="deployment")
 
     def ask(self) -> None:
@@ -137,6 +149,21 @@ class StartHere(HasTraits):
     def stop(self) -> None:
         """Stop the model, for every page that uses it, and give its memory back."""
         self._begin("stopping", self._stop, "stopped", result="deployment")
+
+    def _choices(self) -> tuple[str, str, int]:
+        return self.model, self.engine, self.context
+
+    @observe("model", "engine", "context")
+    def _choose(self, _: Any) -> None:
+        """Other choices: what was predicted and measured for the former ones no longer counts."""
+        if self.plan is None or self.deployment is not None or self.busy:
+            return
+        self.plan = None
+        self._forget_results()
+        self.state = "idle"
+
+    def _forget_results(self) -> None:
+        self.answer, self.measurement, self.comparison, self.report = Answer(), None, None, None
 
     def _begin(
         self, state: str, work: Callable[[Context], Any], then: str, *, partial: str = "", result: str = ""
@@ -175,13 +202,13 @@ class StartHere(HasTraits):
             self.progress = Progress()
             self.state = state
 
-    def _plan(self, context: Context) -> Any:
+    def _plan(self, context: Context, name: str, engine: str, tokens: int) -> Any:
         machine = self._steps.machine(progress=_checked(context))
         context.partial(machine)
-        context.progress(None, f"getting {self.model}")
-        model = self._steps.get_model(self.model, progress=_in_bytes(context))
+        context.progress(None, f"getting {name}")
+        model = self._steps.get_model(name, progress=_in_bytes(context))
         context.progress(None, "predicting")
-        return self._steps.plan(model, machine=machine, engine=self.engine, context=self.context)
+        return self._steps.plan(model, machine=machine, engine=engine, context=tokens)
 
     def _deploy(self, context: Context) -> Any:
         return self._steps.deploy(self.plan, grace_s=GRACE_S, progress=_checked(context))

@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
 
     deploy = command("deploy", _deploy, "Serve a model in the background until `workbench stop`.")
     deploy.add_argument("model")
-    deploy.add_argument("--port", type=int, help="port on 127.0.0.1 (default: a free one)")
+    deploy.add_argument("--port", type=_port, help="port on 127.0.0.1 (default: a free one)")
     _add_plan_options(deploy)
 
     command("ps", _ps, "The deployments that run.")
@@ -95,9 +95,16 @@ def parser() -> argparse.ArgumentParser:
 
     boards = command("dashboards", _dashboards, "Open the notebooks as dashboards (Voilà, on this computer only).")
     boards.add_argument("notebook", nargs="?", help="one notebook, such as 00_start_here (default: the list)")
-    boards.add_argument("--port", type=int, help="port on 127.0.0.1")
+    boards.add_argument("--port", type=_port, help="port on 127.0.0.1")
     boards.add_argument("--no-browser", action="store_true", help="print the address and do not open it")
     return top
+
+
+def _port(text: str) -> int:
+    """The type of a port number on the command line."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; ports are 1 to 65535")
+    return int(text)
 
 
 def _add_plan_options(sub: argparse.ArgumentParser, *, brief: bool = False) -> None:

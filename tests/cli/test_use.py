@@ -233,3 +233,12 @@ def test_a_home_that_cannot_be_used(command: Command, tiny: Path, monkeypatch: p
         assert (done.status, done.out) == (2, "")
         assert "WORKBENCH_HOME" in done.err
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http"])
+@pytest.mark.parametrize("name", ["deploy", "dashboards"])
+def test_a_port_that_cannot_be(name: str, port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([name, *(["little"] if name == "deploy" else []), f"--port={port}"])
+    assert caught.value.code == 2
+    assert "is no port; ports are 1 to 65535" in capsys.readouterr().err

@@ -101,6 +101,10 @@ def test_from_the_prediction_to_stop(open_page: Callable[..., Any], home_with_mo
         page.get_by_text("What a million tokens cost").wait_for()
         page.locator(".wb-figure .js-plotly-plot").nth(2).wait_for()
         screenshots(page)
+        page.set_viewport_size({"width": 390, "height": 800})
+        page.wait_for_function("document.querySelector('.wb-figure .js-plotly-plot').offsetWidth < 390")
+        heights = page.locator(".wb-figure .js-plotly-plot").evaluate_all("all => all.map(one => one.offsetHeight)")
+        assert min(heights) > 100, "a figure vanished on a narrow page"
         page.get_by_role("button", name="Stop").click()
         page.get_by_role("button", name="Deploy").wait_for()
         assert page.get_by_role("alert").count() == 0

@@ -71,7 +71,10 @@ def more(summary: str, lines: Iterable[object]) -> str:
 
 def figure(output: widgets.Output, drawn: go.Figure, description: str) -> None:
     """Show a figure in an output, from any thread, in JupyterLab and in Voilà."""
-    data = {"application/vnd.plotly.v1+json": _plain(drawn), "text/plain": description}
+    plain = _plain(drawn)
+    # Plotly's marks take no room of their own: on a page that is made narrow a figure may lose its height.
+    output.layout.min_height = f"{plain['layout']['height']}px"
+    data = {"application/vnd.plotly.v1+json": plain, "text/plain": description}
     output.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
 
 

@@ -101,7 +101,7 @@ class LlamaCpp(Engine):
 
     def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int) -> Estimate:
         if machine.calibration is None:
-            return Estimate.unknown("s", "this machine has not been calibrated: run `workbench machine --calibrate`")
+            return Estimate.unknown("s", UNCALIBRATED)
         one_core = machine.calibration.matrix_throughput_one_core.value
         rate = one_core * PREFILL_EFFICIENCY * settings.prefill_threads
         a = model.architecture
@@ -120,7 +120,7 @@ class LlamaCpp(Engine):
 
     def decode(self, model: Model, settings: Settings, machine: Machine, depth: int) -> Estimate:
         if machine.calibration is None:
-            return Estimate.unknown("s", "this machine has not been calibrated: run `workbench machine --calibrate`")
+            return Estimate.unknown("s", UNCALIBRATED)
         if _is_recurrent(model.architecture):
             return Estimate.unknown("s", RECURRENT)
         one_core = machine.calibration.read_bandwidth_one_core.value
@@ -288,6 +288,7 @@ def _lookup_parameters(model: Model) -> int:
     return model.architecture.vocabulary * model.architecture.hidden
 
 
+UNCALIBRATED = "this machine has not been calibrated: run `workbench machine --calibrate`"
 RECURRENT = "the state of recurrent layers is not modelled yet"
 TOKEN_BYTES, MERGE_BYTES = 236, 197
 PROGRAM_BYTES = {"xllamacpp": int(32.25 * MIB), "llama-server": int(14.25 * MIB)}

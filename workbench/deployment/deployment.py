@@ -156,7 +156,7 @@ def attach(name: str, *, grace_s: float = 0.0) -> Deployment:
 def deploy(
     model: str | Plan,
     *,
-    engine: str | Engine = "auto",
+    engine: str | Engine[Any] = "auto",
     keep: bool = False,
     grace_s: float = 0.0,
     port: int | None = None,

@@ -6,11 +6,16 @@ Adding one is a file beside these and a line here.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
-from workbench.engines.contract import Availability, Endpoint, Engine, Launch, Settings
+from workbench.engines.contract import Availability, Endpoint, Engine, ImageShape, Launch, Settings, TextEngine
+from workbench.engines.workload import CHAT, Workload
 from workbench.errors import UnknownName
 
-__all__ = ["ENGINES", "Availability", "Endpoint", "Engine", "Launch", "Settings", "get"]
+__all__ = [
+    "CHAT", "ENGINES", "Availability", "Endpoint", "Engine", "ImageShape", "Launch", "Settings", "TextEngine", "Workload",
+    "get",
+]  # fmt: skip
 
 #: name → "module:Class", in the order in which they are tried when the user lets the workbench choose.
 ENGINES = {
@@ -19,10 +24,10 @@ ENGINES = {
 }
 
 
-def get(name: str) -> Engine:
+def get(name: str) -> Engine[Any]:
     """The engine called `name`; raises UnknownName with the nearest names."""
     if name not in ENGINES:
         raise UnknownName("engine", name, ENGINES)
     module, _, attribute = ENGINES[name].partition(":")
-    engine: Engine = getattr(import_module(module), attribute)()
+    engine: Engine[Any] = getattr(import_module(module), attribute)()
     return engine

@@ -2,6 +2,7 @@
 
 The contract never names an engine. One file per engine; the registry is in `workbench.engines`.
 An engine predicts with the arithmetic of `workbench.models`; `workbench.planning` asks and compares.
+An engine that the workbench cannot start yet predicts all the same, and says so in `available`.
 """
 
 from __future__ import annotations
@@ -10,22 +11,42 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
+from workbench.engines.workload import Workload
+from workbench.errors import EngineUnavailable
 from workbench.evidence import Breakdown, Estimate
-from workbench.machine import Machine
+from workbench.machine import Accelerator, Machine
 from workbench.models import Model
+
+AnyModel = TypeVar("AnyModel")
 
 #: Peak memory is predicted and measured over the longest prompt that leaves room for an answer of this many tokens.
 PEAK_ANSWER_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
+class ImageShape:
+    """One request for images: size in pixels, denoising steps, images made at once."""
+
+    width: int
+    height: int
+    steps: int
+    images: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What an engine needs to know to run a model.
 
+    format: the format of the weights, as `workbench.models.formats` names it, or 'gguf' for a file as it is;
     context: tokens of prompt and answer together, per request; concurrency: requests served at once;
     threads / prefill_threads: CPU threads for decode and for prefill; cache_type: element type of the KV cache;
     prompt_cache_bytes: most memory for keeping earlier prompts, none by default.
+    devices: which of the machine's accelerators, by their place in `Machine.accelerators`; none means the CPU;
+    device_layers: how many layers lie on them, all when None; tensor_parallel: whether each layer is split over the
+    devices, or whole layers are dealt out; offload: move parts to the device only while they work (images).
+    image, beam: only for engines that make images or transcribe.
     """
 
     model: str
@@ -37,6 +58,16 @@ class Settings:
     cache_type: str = "f16"
     flash_attention: bool = True
     prompt_cache_bytes: int = 0
+    devices: tuple[int, ...] = ()
+    device_layers: int | None = None
+    tensor_parallel: bool = False
+    offload: bool = False
+    image: ImageShape | None = None
+    beam: int = 1
+
+    def accelerators(self, machine: Machine) -> tuple[Accelerator, ...]:
+        """The devices themselves."""
+        return tuple(machine.accelerators[index] for index in self.devices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,41 +102,73 @@ class Endpoint:
         return self.base_url.removesuffix("/v1")
 
 
-class Engine(ABC):
-    """One way of running models. Every method is pure but `available`, which may look at the machine."""
+class Engine(ABC, Generic[AnyModel]):
+    """One way of running models. Every method is pure but `available`, which may look at the machine.
+
+    formats: the formats of weights it runs, as `workbench.models.formats` names them; runtimes: the kinds of devices it
+    runs on ('cpu', 'cuda', 'rocm', 'metal', 'xpu'); capabilities: chat, complete, transcribe, imagine.
+    """
 
     name: str
     title: str
     formats: frozenset[str]
     capabilities: frozenset[str]
+    runtimes: frozenset[str] = frozenset({"cpu"})
     health_path = "/health"
     #: Sent with each measured request: the same prompt must cost the same twice, and an answer must be full length.
     benchmark_options: Mapping[str, object] = MappingProxyType({})
 
     @abstractmethod
     def available(self, machine: Machine | None = None) -> Availability:
-        """Say whether this engine can run here."""
+        """Say whether the workbench can start this engine here."""
 
     @abstractmethod
-    def supports(self, model: Model) -> Availability:
+    def supports(self, model: AnyModel) -> Availability:
         """Say whether this engine can run this model, by its format and architecture."""
 
     @abstractmethod
-    def memory(self, model: Model, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
-        """Predict the peak memory per device (bytes) over the longest prompt plus PEAK_ANSWER_TOKENS."""
+    def memory(self, model: AnyModel, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
+        """Predict the peak memory (bytes): first the device that matters most, then the others, then 'RAM'.
+
+        For text the peak is that of the longest prompt plus PEAK_ANSWER_TOKENS.
+        """
 
     @abstractmethod
-    def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int) -> Estimate:
-        """Predict the seconds it takes to process a prompt of `tokens` tokens, alone."""
+    def speed(
+        self, model: AnyModel, settings: Settings, machine: Machine, workload: Workload
+    ) -> Mapping[str, Estimate]:
+        """Predict every quantity of speed by name: see TextEngine for text; 'step' and 'image' (s) for images;
+        'window' (s) and 'real_time_factor' for speech."""
 
-    @abstractmethod
-    def decode(self, model: Model, settings: Settings, machine: Machine, depth: int) -> Estimate:
-        """Predict the seconds per generated token with `depth` tokens already in the cache, alone."""
-
-    @abstractmethod
-    def launch(self, model: Model, settings: Settings, port: int, api_key: str) -> Launch:
+    def launch(self, model: AnyModel, settings: Settings, port: int, api_key: str) -> Launch:
         """The command that serves `model` on 127.0.0.1:`port`; the key goes through the environment, never argv."""
+        raise EngineUnavailable(
+            f"The workbench cannot start {self.title} yet.",
+            fix="Choose another engine: `workbench engines` lists them.",
+        )
 
-    def served_model(self, model: Model) -> str:
+    def served_model(self, model: Any) -> str:
         """The model name the server answers to."""
-        return model.name
+        return str(model.name)
+
+
+class TextEngine(Engine[Model]):
+    """An engine for language models: it predicts one prompt and one step, and the rest follows."""
+
+    @abstractmethod
+    def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int, batch: int = 1) -> Estimate:
+        """Predict the seconds it takes to process `batch` prompts of `tokens` tokens each, together."""
+
+    @abstractmethod
+    def decode(self, model: Model, settings: Settings, machine: Machine, depth: int, batch: int = 1) -> Estimate:
+        """Predict the seconds of one step: a token for each of `batch` requests, each `depth` tokens deep."""
+
+    def speed(self, model: Model, settings: Settings, machine: Machine, workload: Workload) -> Mapping[str, Estimate]:
+        """prefill, decode (tok/s, one request alone), ttft (s), throughput (tok/s, `concurrency` requests at once)."""
+        ttft = self.prefill(model, settings, machine, workload.prompt_tokens)
+        step = self.decode(model, settings, machine, workload.decode_depth)
+        speeds = {"prefill": ttft.rate(workload.prompt_tokens), "decode": step.rate(1), "ttft": ttft}
+        if (together := settings.concurrency) > 1:
+            many = self.decode(model, settings, machine, workload.decode_depth, together)
+            speeds["throughput"] = many.rate(together)
+        return speeds

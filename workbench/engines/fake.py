@@ -5,7 +5,7 @@ It never backs a claim about an engine. Its predictions come from its script, so
 
 from __future__ import annotations
 
-from workbench.engines.contract import Availability, Engine, Launch, Settings
+from workbench.engines.contract import Availability, Launch, Settings, TextEngine
 from workbench.engines.fake_server import Script
 from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Machine
@@ -15,7 +15,7 @@ from workbench.units import MIB
 INTERPRETER_BYTES = 14 * MIB  # CPython with http.server, seen on Linux
 
 
-class FakeEngine(Engine):
+class FakeEngine(TextEngine):
     """Runs `fake_server.py` with a `Script`."""
 
     name = "fake"
@@ -36,10 +36,10 @@ class FakeEngine(Engine):
         interpreter = Estimate.within(INTERPRETER_BYTES, "B", Basis("the interpreter of the fake server"), 0.5, 0.5)
         return (Breakdown("RAM", {"engine": interpreter}),)
 
-    def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int) -> Estimate:
+    def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int, batch: int = 1) -> Estimate:
         return Estimate.within(0.005, "s", Basis("the fake server answers at once"), 0.9, 9)
 
-    def decode(self, model: Model, settings: Settings, machine: Machine, depth: int) -> Estimate:
+    def decode(self, model: Model, settings: Settings, machine: Machine, depth: int, batch: int = 1) -> Estimate:
         return Estimate.within(self.script.token_s + 0.0005, "s", Basis("seconds per token in the script"), 0.9, 9)
 
     def launch(self, model: Model, settings: Settings, port: int, api_key: str) -> Launch:

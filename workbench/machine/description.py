@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from workbench.catalog.accelerators import AcceleratorSpec
 from workbench.evidence import Measured
 from workbench.units import GIB
 
@@ -55,7 +56,10 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """One device beside the CPU. Memory or driver that cannot be read is None, and `note` says why."""
+    """One device beside the CPU. Memory or driver that cannot be read is None, and `note` says why.
+
+    spec: what the catalog knows of it, None when nobody there has heard of it; unified: it shares the main memory.
+    """
 
     vendor: str
     name: str
@@ -64,6 +68,8 @@ class Accelerator:
     memory_free_bytes: int | None = None
     driver: str | None = None
     note: str = ""
+    spec: AcceleratorSpec | None = None
+    unified: bool = False
 
 
 @dataclass(frozen=True, slots=True)

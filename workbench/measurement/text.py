@@ -19,7 +19,7 @@ from workbench.evidence import Estimate, Measured
 from workbench.evidence.ledger import Ledger
 from workbench.machine import PeakSampler, cpu_seconds, kept, probe, shared_bytes
 from workbench.measurement.requests import Sample, run_request, template_overhead
-from workbench.planning.workload import Workload
+from workbench.engines.workload import Workload
 from workbench.units import now
 
 Progress = Callable[[float | None, str], None]

@@ -7,7 +7,7 @@ gated (LLaMA-like) transformer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from workbench.errors import UsageError
 from workbench.models.model import Architecture
@@ -55,8 +55,9 @@ def kv_bytes(
     value_bytes: float | None = None,
     *,
     window_tokens: int | None = None,
+    layers: Collection[int] | None = None,
 ) -> float:
-    """Bytes of cache for one sequence of `tokens` tokens.
+    """Bytes of cache for one sequence of `tokens` tokens, in these layers or in all.
 
     Layers known to slide keep `window_tokens` at most (the model's own window when not given; engines keep a little
     more). Where the file does not say which layers slide, all are counted in full: an upper bound.
@@ -65,7 +66,8 @@ def kv_bytes(
     kept = tokens if window is None else min(tokens, window)
     windowed = architecture.windowed or (False,) * architecture.layers
     per_layer = kv_bytes_per_token_by_layer(architecture, key_bytes, value_bytes)
-    return sum(size * (kept if slides else tokens) for size, slides in zip(per_layer, windowed, strict=True))
+    sizes = [size * (kept if slides else tokens) for size, slides in zip(per_layer, windowed, strict=True)]
+    return sum(sizes) if layers is None else sum(sizes[layer] for layer in layers)
 
 
 def parameters_by_part(architecture: Architecture) -> Mapping[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 # Tables in the file that are computed, not learned: they are weights to read but no parameters.
@@ -129,6 +130,25 @@ class Model:
     def embedding_bytes(self) -> int:
         """Bytes of the token embedding table."""
         return sum(tensor.bytes for tensor in self.tensors if tensor.name == "token_embd.weight")
+
+    @cached_property
+    def bytes_by_layer(self) -> tuple[int, ...]:
+        """Bytes of each layer, first layer first, and of the output as one more, the last.
+
+        A token embedding that is also the output counts here as well as in `lookup_bytes`.
+        """
+        sizes = [0] * (self.architecture.layers + 1)
+        for tensor in self.tensors:
+            if tensor.name.startswith("blk."):
+                sizes[int(tensor.name.split(".", 2)[1])] += tensor.bytes
+            elif self._is_read_whole(tensor):
+                sizes[-1] += tensor.bytes
+        return tuple(sizes)
+
+    @cached_property
+    def lookup_bytes(self) -> int:
+        """Bytes of the tables of which a token reads one row."""
+        return sum(tensor.bytes for tensor in self.tensors if tensor.is_looked_up)
 
     @property
     def decode_read_bytes(self) -> int:

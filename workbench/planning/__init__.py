@@ -1,6 +1,7 @@
 """From a model, an engine and a machine to a plan: settings, predictions and reasons."""
 
-from workbench.planning.planner import Plan, Refusal, plan
-from workbench.planning.workload import CHAT, Workload
+from workbench.engines.workload import CHAT, Workload
+from workbench.planning.planner import plan
+from workbench.planning.plans import Fit, Plan, Refusal
 
-__all__ = ["CHAT", "Plan", "Refusal", "Workload", "plan"]
+__all__ = ["CHAT", "Fit", "Plan", "Refusal", "Workload", "plan"]

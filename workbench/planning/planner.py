@@ -1,101 +1,30 @@
-"""A plan: how a model would run here, what that takes and how fast it is, and why the other ways were refused."""
+"""Plan what can be started here and now: a model in a file, an engine that is installed, this machine.
+
+What could run elsewhere, or after a download, is `configuration` and `choices`.
+"""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from workbench import engines, models
-from workbench.engines import Engine, Settings
-from workbench.errors import DoesNotFit, EngineUnavailable, UnsupportedModel, UsageError
-from workbench.evidence import Breakdown, Estimate
+from workbench.engines import CHAT, Engine, Settings, Workload
+from workbench.errors import EngineUnavailable, UnsupportedModel, UsageError
 from workbench.machine import Machine, calibrate, probe
 from workbench.models import Model
 from workbench.planning import threads as thread_choice
-from workbench.planning.workload import CHAT, Workload
-from workbench.units import MIB, format_bytes, now
+from workbench.planning.plans import Plan, Refusal, predict
+from workbench.units import MIB
 
 DEFAULT_CONTEXT = 2048
 LEAST_CONTEXT = 128  # room for a chat template, a question and an answer
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An engine that was not chosen, why, and the smallest change that would make it possible."""
-
-    engine: str
-    reason: str
-    fix: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Settings, predictions and reasons.
-
-    prefill, decode: tok/s, for one request of `workload` alone; ttft: s.
-    """
-
-    model: Model
-    engine: Engine
-    engine_version: str
-    settings: Settings
-    machine: Machine
-    workload: Workload
-    memory: tuple[Breakdown, ...]
-    prefill: Estimate
-    decode: Estimate
-    ttft: Estimate
-    reasons: tuple[str, ...]
-    refused: tuple[Refusal, ...]
-    created: str = field(default_factory=now)
-    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-
-    @property
-    def predictions(self) -> Mapping[str, Estimate]:
-        """Every predicted quantity under the name its measurement has."""
-        memory = self.memory[0].total
-        return {"memory_peak": memory, "prefill": self.prefill, "decode": self.decode, "ttft": self.ttft}
-
-    def check_fits(self) -> None:
-        """Raise DoesNotFit if the predicted memory is more than what is available now."""
-        need, free = self.memory[0].total, self.machine.memory.available_bytes
-        if need.value is not None and need.value > free:
-            raise DoesNotFit(
-                f"{self.model.name} needs about {format_bytes(need.value)} with a context of {self.settings.context} "
-                f"tokens; {format_bytes(free)} of memory are available.",
-                fix="Close other programs, ask for a smaller context, or choose a smaller model.",
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Stable keys with units in their names, for --json, the ledger and the report."""
-        return {
-            "id": self.id,
-            "created": self.created,
-            "model": self.model.name,
-            "model_path": str(self.model.path),
-            "engine": self.engine.name,
-            "engine_version": self.engine_version,
-            "hardware": self.machine.hardware_class,
-            "machine": self.machine.fingerprint(),
-            "settings": asdict(self.settings),
-            "workload": asdict(self.workload),
-            "memory": [
-                {"device": b.device, "parts": {name: asdict(part) for name, part in b.parts.items()}}
-                for b in self.memory
-            ],
-            "predictions": {name: asdict(estimate) for name, estimate in self.predictions.items()},
-            "reasons": list(self.reasons),
-            "refused": [asdict(refusal) for refusal in self.refused],
-        }  # fmt: skip
 
 
 def plan(
     model: str | Model,
     *,
     machine: Machine | None = None,
-    engine: str | Engine = "auto",
+    engine: str | Engine[Any] = "auto",
     context: int | None = None,
     concurrency: int = 1,
     threads: int | None = None,
@@ -119,25 +48,19 @@ def plan(
     else:
         count = thread_choice.fixed(machine, threads)
     settings = Settings(
-        model=model.name, format=model.format, context=_check_context(model, context),
-        concurrency=_check_concurrency(concurrency), threads=count.decode, prefill_threads=count.prefill,
+        model=model.name, format=model.format, context=check_context(model, context),
+        concurrency=check_concurrency(concurrency), threads=count.decode, prefill_threads=count.prefill,
         flash_attention=flash_attention, prompt_cache_bytes=_check_prompt_cache(prompt_cache_bytes),
     )  # fmt: skip
-    workload = workload.within(settings.context)
-    prefill_s = chosen.prefill(model, settings, machine, workload.prompt_tokens)
-    decode_s = chosen.decode(model, settings, machine, workload.decode_depth)
-    return Plan(
-        model, chosen, version, settings, machine, workload,
-        memory=chosen.memory(model, settings, machine),
-        prefill=prefill_s.rate(workload.prompt_tokens),
-        decode=decode_s.rate(1),
-        ttft=prefill_s,
-        reasons=(f"{chosen.title} runs {model.format} files here ({version})", count.reason),
-        refused=refused,
+    return predict(
+        model, chosen, settings, machine, workload.within(settings.context), version=version,
+        reasons=(f"{chosen.title} runs {model.format} files here ({version})", count.reason), refused=refused,
     )  # fmt: skip
 
 
-def _choose_engine(model: Model, machine: Machine, wanted: str | Engine) -> tuple[Engine, str, tuple[Refusal, ...]]:
+def _choose_engine(
+    model: Model, machine: Machine, wanted: str | Engine[Any]
+) -> tuple[Engine[Any], str, tuple[Refusal, ...]]:
     """The first engine that is available and supports the model; the fake one only when asked for by name."""
     if isinstance(wanted, Engine):
         candidates = [wanted]
@@ -155,7 +78,7 @@ def _choose_engine(model: Model, machine: Machine, wanted: str | Engine) -> tupl
     raise error(" ".join(r.reason for r in refused), fix=refused[-1].fix)
 
 
-def _check_context(model: Model, context: int | None) -> int:
+def check_context(model: Model, context: int | None) -> int:
     most = model.architecture.context_length
     if most < LEAST_CONTEXT:
         raise UnsupportedModel(
@@ -172,7 +95,7 @@ def _check_context(model: Model, context: int | None) -> int:
     return context
 
 
-def _check_concurrency(concurrency: int) -> int:
+def check_concurrency(concurrency: int) -> int:
     if not 1 <= concurrency <= 256:
         raise UsageError(f"A concurrency of {concurrency} was asked for.", fix="Ask for 1 to 256 requests at once.")
     return concurrency

@@ -1,0 +1,166 @@
+"""A plan: how a model would run on a machine, what that takes and how fast it is, and why other ways were refused."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from workbench.engines import Engine, Settings, Workload
+from workbench.errors import DoesNotFit
+from workbench.evidence import Breakdown, Estimate
+from workbench.machine import Machine
+from workbench.units import format_bytes, now
+
+#: By default the GPU may take this share of the memory it has in common with the CPU.
+# macOS: about 70 % at 32 GB, 75 to 78 % above (measured limits collected by GPU-Benchmarks-on-LLM-Inference, 2024).
+UNIFIED_SHARE = 0.75
+
+Verdict = Literal["fits", "tight", "does not fit", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A way that was not chosen, why, and the smallest change that would make it possible."""
+
+    engine: str
+    reason: str
+    fix: str
+    format: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What one device needs beside what it has free (bytes; None where nobody can say)."""
+
+    device: str
+    need: Estimate
+    free_bytes: int | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """'tight' means that the prediction fits and the upper end of its interval does not."""
+        if self.need.value is None or self.need.high is None or self.free_bytes is None:
+            return "unknown"
+        if self.need.value > self.free_bytes:
+            return "does not fit"
+        return "fits" if self.need.high <= self.free_bytes else "tight"
+
+    def __str__(self) -> str:
+        free = "unknown" if self.free_bytes is None else format_bytes(self.free_bytes)
+        return f"{self.device}: {self.need} of {free} free"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Settings, predictions and reasons.
+
+    memory: the peak per device; speed: for one request of `workload` alone, by name (see `Engine.speed`).
+    """
+
+    model: Any
+    engine: Engine[Any]
+    engine_version: str
+    settings: Settings
+    machine: Machine
+    workload: Workload
+    memory: tuple[Breakdown, ...]
+    speed: Mapping[str, Estimate]
+    reasons: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    created: str = field(default_factory=now)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+    @property
+    def prefill(self) -> Estimate:
+        """Prompt tokens per second."""
+        return self.speed["prefill"]
+
+    @property
+    def decode(self) -> Estimate:
+        """Generated tokens per second."""
+        return self.speed["decode"]
+
+    @property
+    def ttft(self) -> Estimate:
+        """Seconds to the first token."""
+        return self.speed["ttft"]
+
+    @property
+    def predictions(self) -> Mapping[str, Estimate]:
+        """Every predicted quantity under the name its measurement has."""
+        return {"memory_peak": self.memory[0].total, **self.speed}
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """Need and room of every device, in the order of `memory`."""
+        cards = self.settings.accelerators(self.machine)
+        rooms = [room(card.memory_free_bytes or card.memory_total_bytes, card.unified) for card in cards]
+        rooms.append(self.machine.memory.available_bytes)
+        return tuple(
+            Fit(breakdown.device, breakdown.total, free) for breakdown, free in zip(self.memory, rooms, strict=False)
+        )
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all devices."""
+        order: tuple[Verdict, ...] = ("does not fit", "unknown", "tight", "fits")
+        return min((fit.verdict for fit in self.fits), key=order.index)
+
+    def check_fits(self) -> None:
+        """Raise DoesNotFit if the predicted memory is more than what is available now."""
+        for fit in self.fits:
+            if fit.verdict == "does not fit":
+                raise DoesNotFit(
+                    f"{self.model.name} needs about {format_bytes(fit.need.value or 0)} with a context of "
+                    f"{self.settings.context} tokens; {format_bytes(fit.free_bytes or 0)} of memory are available.",
+                    fix="Close other programs, ask for a smaller context, or choose a smaller model.",
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Stable keys with units in their names, for --json, the ledger and the report."""
+        return {
+            "id": self.id,
+            "created": self.created,
+            "model": self.model.name,
+            "model_path": str(self.model.path) if self.model.path else None,
+            "engine": self.engine.name,
+            "engine_version": self.engine_version,
+            "hardware": self.machine.hardware_class,
+            "machine": self.machine.fingerprint(),
+            "devices": [card.name for card in self.settings.accelerators(self.machine)],
+            "settings": asdict(self.settings),
+            "workload": asdict(self.workload),
+            "memory": [
+                {"device": b.device, "parts": {name: asdict(part) for name, part in b.parts.items()}}
+                for b in self.memory
+            ],
+            "verdict": self.verdict,
+            "fits": [{"device": f.device, "free_bytes": f.free_bytes, "verdict": f.verdict} for f in self.fits],
+            "predictions": {name: asdict(estimate) for name, estimate in self.predictions.items()},
+            "reasons": list(self.reasons),
+            "refused": [asdict(refusal) for refusal in self.refused],
+        }  # fmt: skip
+
+
+def room(count: int | None, unified: bool) -> int | None:
+    """What a process may take of a device's free memory."""
+    return int(count * UNIFIED_SHARE) if unified and count is not None else count
+
+
+def predict(
+    model: Any,
+    engine: Engine[Any],
+    settings: Settings,
+    machine: Machine,
+    workload: Workload,
+    *,
+    version: str = "",
+    reasons: tuple[str, ...] = (),
+    refused: tuple[Refusal, ...] = (),
+) -> Plan:
+    """The plan of exactly this configuration: the one place where engines are asked."""
+    memory = engine.memory(model, settings, machine)
+    speed = engine.speed(model, settings, machine, workload)
+    return Plan(model, engine, version, settings, machine, workload, memory, speed, reasons, refused)

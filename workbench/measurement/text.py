@@ -14,12 +14,12 @@ from filelock import FileLock, Timeout
 from workbench import engines, folders
 from workbench.deployment import Deployment, failures
 from workbench.engines.contract import PEAK_ANSWER_TOKENS
+from workbench.engines.workload import Workload
 from workbench.errors import UsageError
 from workbench.evidence import Estimate, Measured
 from workbench.evidence.ledger import Ledger
 from workbench.machine import PeakSampler, cpu_seconds, kept, probe, shared_bytes
 from workbench.measurement.requests import Sample, run_request, template_overhead
-from workbench.engines.workload import Workload
 from workbench.units import now
 
 Progress = Callable[[float | None, str], None]

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from workbench import errors
-from workbench.errors import MissingExtra, UnknownName, UsageError, WorkbenchError
+from workbench.errors import AmbiguousName, MissingExtra, UnknownName, UsageError, WorkbenchError
 
 DRAWN = re.findall(r"[├└]── (\w+)", errors.__doc__ or "")
 DEFINED = {
@@ -30,12 +30,12 @@ def test_a_drawn_class_is_a_workbench_error(name: str) -> None:
 
 def test_what_is_drawn_below_wrong_use_is_wrong_use() -> None:
     below = re.findall(r"│   [├└]── (\w+)", errors.__doc__ or "")
-    assert below == ["UnknownName", "PortTaken"]
+    assert below == ["UnknownName", "AmbiguousName", "PortTaken"]
     assert {name for name, kind in DEFINED.items() if issubclass(kind, UsageError)} == {"UsageError", *below}
 
 
 def test_wrong_use_exits_with_2_and_nothing_else_does() -> None:
-    wrong_use = {"UsageError", "UnknownName", "PortTaken"}
+    wrong_use = {"UsageError", "UnknownName", "AmbiguousName", "PortTaken"}
     assert {name for name, kind in DEFINED.items() if kind.exit_status == 2} == wrong_use
     assert {kind.exit_status for kind in DEFINED.values()} == {1, 2}
 
@@ -55,6 +55,12 @@ def test_an_unknown_name_meets_the_nearest_ones() -> None:
 
 def test_nothing_near_lists_what_is_known_in_order() -> None:
     assert str(UnknownName("engine", "zzz", ["fake", "abc"])) == "There is no engine called 'zzz'. Known: abc, fake."
+
+
+def test_an_ambiguous_name_meets_all_it_can_mean() -> None:
+    error = AmbiguousName("accelerator", "M4 Pro", {"b", "a"})
+    assert str(error) == "'M4 Pro' can be more than one accelerator. Name one of them: a, b."
+    assert error.candidates == ("a", "b")
 
 
 def test_nothing_known_is_said_in_words() -> None:

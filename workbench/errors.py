@@ -3,6 +3,7 @@
     WorkbenchError
     ├── UsageError             a value given by the user cannot be used (exit status 2)
     │   ├── UnknownName        a model, engine or deployment that nobody knows, with the nearest names
+    │   ├── AmbiguousName      a name that several things go by, with all of them
     │   └── PortTaken          another program has the port
     ├── BadModelFile           the file is damaged, truncated or not what it says it is
     ├── UnsupportedModel       a sound file that no engine here can run
@@ -51,8 +52,19 @@ class UnknownName(UsageError):
         if near:
             fix = f"Did you mean {' or '.join(near)}?"
         else:
-            fix = f"Known: {', '.join(choices)}." if choices else "There is none at all."
+            more = f" and {len(choices) - 40} more" if len(choices) > 40 else ""
+            fix = f"Known: {', '.join(choices[:40])}{more}." if choices else "There is none at all."
         super().__init__(f"There is no {kind} called {name!r}.", fix=fix)
+
+
+class AmbiguousName(UsageError):
+    """A name that several things go by; the message names them all."""
+
+    def __init__(self, kind: str, name: str, candidates: Iterable[str]) -> None:
+        self.candidates = tuple(sorted(candidates))
+        super().__init__(
+            f"{name!r} can be more than one {kind}.", fix=f"Name one of them: {', '.join(self.candidates)}."
+        )
 
 
 class PortTaken(UsageError):

@@ -23,8 +23,10 @@ MakePlan = Callable[..., Plan]
 KEYS = ["id", "created", "model", "model_path", "engine", "engine_version", "hardware", "machine", "devices",
         "settings", "workload", "memory", "verdict", "fits", "predictions", "reasons", "refused"]  # fmt: skip
 QUANTITIES = ["memory_peak", "prefill", "decode", "ttft"]
-SETTINGS = ["model", "format", "context", "concurrency", "threads", "prefill_threads", "cache_type", "flash_attention",
-            "prompt_cache_bytes", "devices", "device_layers", "tensor_parallel", "offload", "image", "beam"]  # fmt: skip
+SETTINGS = ["model", "format", "context", "concurrency", "threads", "prefill_threads", "cache_type",
+            "flash_attention",
+            "prompt_cache_bytes", "devices", "device_layers", "tensor_parallel", "offload", "image",
+            "beam"]  # fmt: skip
 ESTIMATE = ["value", "low", "high", "unit", "basis", "date", "level", "reason"]
 
 

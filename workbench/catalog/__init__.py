@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 
+from workbench.catalog.accelerators import AcceleratorSpec, accelerator, accelerators
+from workbench.catalog.device_names import split_count
+from workbench.catalog.freshness import Stale, stale
+from workbench.catalog.instances import Instance, instance, instances, refresh
 from workbench.catalog.loader import load
+from workbench.catalog.software import AppEntry, EngineEntry, app, apps, engine, engines
 from workbench.errors import UnknownName
 
 
@@ -111,15 +116,31 @@ def asset_of_file(file: str, size_bytes: int) -> Asset | None:
 
 
 __all__ = [
+    "AcceleratorSpec",
+    "AppEntry",
     "Asset",
+    "EngineEntry",
     "HubSource",
     "IndexSource",
+    "Instance",
     "ModelEntry",
     "PathSource",
+    "Stale",
+    "accelerator",
+    "accelerators",
+    "app",
+    "apps",
     "asset",
     "asset_of_file",
     "assets",
+    "engine",
+    "engines",
     "find_model",
+    "instance",
+    "instances",
     "load",
     "models",
+    "refresh",
+    "split_count",
+    "stale",
 ]

@@ -1,16 +1,19 @@
-"""Reads the catalog: YAML records turned into frozen dataclasses, strictly.
+"""Reads the catalog: YAML records and CSV tables turned into frozen dataclasses, strictly.
 
-A file is a mapping from a record's name to its fields. Every record carries `source` (where the facts come from) and
-`checked` (the date somebody looked). A key that is missing, unknown, repeated or of the wrong type is an error that
-names file and record. It does not fetch anything and does not judge whether a fact is true.
+A YAML file is a mapping from a record's name to its fields; a CSV table has one record per row, named by its first
+column. Every record carries `source` (where the facts come from) and `checked` (the date somebody looked). A key that
+is missing, unknown, repeated or of the wrong type is an error that names file and record. It does not fetch anything
+and does not judge whether a fact is true.
 """
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import math
 import types
 import typing
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from datetime import date
 from decimal import Decimal
 from functools import cache
@@ -33,10 +36,74 @@ def load(file: str | Path, kind: type[T]) -> dict[str, T]:
     A field called `name` receives the record's name. Raises UsageError naming file and record.
     """
     path = FOLDER / file
-    records = _parse(path)
+    records = parse(path)
     if not isinstance(records, dict):
         raise UsageError(f"{path.name}: expected records by name, got {type(records).__name__}.")
     return {str(name): _record(path.name, str(name), fields, kind) for name, fields in records.items()}
+
+
+def load_table(file: str | Path, kind: type[T]) -> dict[str, T]:
+    """Read the CSV `file` (a name inside the catalog, or a path) into rows of the dataclass `kind`, by first column.
+
+    Its header names the fields of `kind`, in that order. Lines that start with # are remarks; an empty cell is nothing
+    (None, or an empty text or list); parts of a list are separated by |. Raises UsageError naming file and row.
+    """
+    path = FOLDER / file
+    header, *rows = _lines(path) or [[]]
+    if header != list(_fields(kind)):
+        raise UsageError(f"{path.name}: the columns are {header}, expected {list(_fields(kind))}.")
+    table: dict[str, T] = {}
+    for cells in rows:
+        name = cells[0] if cells else ""
+        if name in table:
+            raise UsageError(f"{path.name}: {name!r} appears twice.", fix="Correct the table.")
+        table[name] = _row(path.name, name, cells, kind)
+    return table
+
+
+def _lines(path: Path) -> list[list[str]]:
+    try:
+        return list(csv.reader((line for line in _read(path).splitlines() if not line.startswith("#")), strict=True))
+    except csv.Error as error:
+        raise UsageError(f"{path.name} is not valid CSV: {error}.") from error
+
+
+def _row(file: str, name: str, cells: list[str], kind: type[T]) -> T:
+    fields = _fields(kind)
+    try:
+        if len(cells) != len(fields):
+            raise _Wrong(f"{len(cells)} cells, expected {len(fields)}")
+        filled = zip(fields.items(), cells, strict=True)
+        values = {field: _cell(field, text.strip(), type_) for (field, (type_, _)), text in filled}
+        return typing.cast(T, _build(values, kind))
+    except _Wrong as error:
+        raise UsageError(f"{file}, row {name!r}: {error}.", fix="Correct the row.") from None
+
+
+def _cell(field: str, text: str, kind: Any) -> Any:
+    """The value that `text` writes down, for a field of type `kind`."""
+    if typing.get_origin(kind) is tuple:
+        return [part.strip() for part in text.split("|") if part.strip()]
+    choices = [one for one in typing.get_args(kind) or (kind,) if one is not types.NoneType]
+    if text == "" and choices != [str]:
+        if types.NoneType in typing.get_args(kind):
+            return None
+        raise _Wrong(f"{field} is empty")
+    if text == "" and field in ("key", "source"):
+        raise _Wrong(f"{field} is empty")
+    try:
+        value = _WRITTEN[choices[0]](text)
+    except (ValueError, ArithmeticError, KeyError):
+        value = math.nan
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        raise _Wrong(f"{field}: expected {choices[0].__name__}, got {text!r}")
+    return value
+
+
+_WRITTEN: dict[Any, Callable[[str], Any]] = {
+    str: str, int: int, float: float, Decimal: Decimal, date: date.fromisoformat,
+    bool: {"yes": True, "no": False}.__getitem__,
+}  # fmt: skip
 
 
 def _record(file: str, name: str, fields: Any, kind: type[T]) -> T:
@@ -58,16 +125,23 @@ def _check_provenance(fields: Any) -> None:
         raise _Wrong(f"'checked' is {fields['checked']!r}, expected a date like 2026-01-31")
 
 
-def _parse(path: Path) -> Any:
+def parse(path: Path) -> Any:
+    """What a YAML file says, strictly read but not yet looked at."""
     import yaml
 
+    text = _read(path)
     try:
         # The loader class is a SafeLoader: it builds plain values only.
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_strict_loader())  # noqa: S506
-    except OSError as error:
-        raise UsageError(f"The catalog file {path} cannot be read: {error.strerror}.") from error
+        return yaml.load(text, Loader=_strict_loader())  # noqa: S506
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{path.name} is not valid YAML: {error}.") from error
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"The catalog file {path} cannot be read: {error.strerror}.") from error
 
 
 @cache
@@ -89,12 +163,15 @@ def _strict_loader() -> Any:
 
 def _fields(kind: Any) -> dict[str, tuple[Any, bool]]:
     """Field name → (type, required)."""
-    hints = typing.get_type_hints(kind)
+    hints = _type_hints(kind)
     missing = dataclasses.MISSING
     return {
         field.name: (hints[field.name], field.default is missing and field.default_factory is missing)
         for field in dataclasses.fields(kind)
     }
+
+
+_type_hints = cache(typing.get_type_hints)  # a table asks for the same ones at every cell
 
 
 def _build(values: dict[str, Any], kind: type) -> Any:

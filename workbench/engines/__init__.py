@@ -13,8 +13,8 @@ from workbench.engines.workload import CHAT, Workload
 from workbench.errors import UnknownName
 
 __all__ = [
-    "CHAT", "ENGINES", "Availability", "Endpoint", "Engine", "ImageShape", "Launch", "Settings", "TextEngine", "Workload",
-    "get",
+    "CHAT", "ENGINES", "Availability", "Endpoint", "Engine", "ImageShape", "Launch", "Settings", "TextEngine",
+    "Workload", "get",
 ]  # fmt: skip
 
 #: name → "module:Class", in the order in which they are tried when the user lets the workbench choose.

@@ -1,11 +1,14 @@
 """What this computer is, how fast it is, and what its processes use.
 
-`probe()` looks, `calibrate(machine)` measures; the records in `description` also describe machines that are not here.
+`probe()` looks, `calibrate(machine)` measures, `judge(machine)` says whether driver, libraries and cards go together;
+`from_raw(texts)` understands what another computer printed. The records also describe machines that are not here.
 Importing this room loads no numerical library: the calibration runs in processes of its own.
 """
 
 from workbench.machine.calibration import calibrate, kept
+from workbench.machine.compatibility import Finding, judge
 from workbench.machine.description import Accelerator, Calibration, Cpu, Disk, Machine, Memory
+from workbench.machine.detection import from_raw
 from workbench.machine.probing import probe, raw
 from workbench.machine.processes import (
     MemoryReading,
@@ -22,6 +25,7 @@ __all__ = [
     "Calibration",
     "Cpu",
     "Disk",
+    "Finding",
     "Machine",
     "Memory",
     "MemoryReading",
@@ -30,6 +34,8 @@ __all__ = [
     "calibrate",
     "cpu_seconds",
     "descendants",
+    "from_raw",
+    "judge",
     "kept",
     "memory_bytes",
     "probe",

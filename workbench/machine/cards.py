@@ -1,110 +1,101 @@
-"""Graphics cards and other accelerators, read from what tools and the PCI bus say about them.
+"""Every accelerator of a computer, from all that was read there, each with what the catalog knows of it.
 
-Pure, like `parse`. NVIDIA cards come with memory and driver; AMD and Intel ones are named, no more.
+Pure, like `parse`. What the makers' tools say is read in `nvidia`, `amd`, `intel`, `apple` and `windows`.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterable
+from dataclasses import replace
 
-from workbench.machine.description import Accelerator
-from workbench.machine.parse import number
-from workbench.units import MIB
+from workbench.catalog.accelerators import AcceleratorSpec, accelerator
+from workbench.errors import UsageError
+from workbench.machine import amd, apple, intel, nvidia, pci, windows
+from workbench.machine.description import Accelerator, Memory
+from workbench.machine.parse import Texts
 
-NVIDIA_FIELDS = ("index", "name", "uuid", "memory.total", "memory.free", "driver_version")
+DEVICES, HOST_DRIVER = "devices", "/proc/driver/nvidia/version"
 
-_LATER = "details come with a later version"
-_PCI_VENDORS = {"0x1002": "AMD", "0x10de": "NVIDIA", "0x8086": "Intel"}
-_DISPLAY_CLASSES = ("0x03", "0x12")  # display controllers; processing accelerators
-_LSPCI_CLASSES = ("VGA compatible controller", "3D controller", "Display controller", "Processing accelerators")
-_LSPCI_VENDORS = {"Advanced Micro Devices": "AMD", "NVIDIA": "NVIDIA", "Intel": "Intel"}
-
-# What nvidia-smi and NVML say when something is wrong, and what to tell the user.
-_NVIDIA_TROUBLE = (
-    ("Driver/library version mismatch",
-     "The NVIDIA driver was updated while the old one is still loaded, so no card can be used: restart the computer."),
-    ("couldn't communicate with the NVIDIA driver",
-     "nvidia-smi is here but the NVIDIA driver is not running: install the driver or load it (modprobe nvidia)."),
-    ("Driver Not Loaded",
-     "The NVIDIA library is here but the driver is not running: install the driver or load it (modprobe nvidia)."),
-    ("No devices were found", "The NVIDIA driver runs but finds no card that this process may use."),
-)  # fmt: skip
+_NEAR = 0.15  # drivers keep some memory for themselves, and error correction takes an eighth of it
+_PERMISSION = (
+    "/dev/kfd is closed to this user, so ROCm finds no card: sudo usermod -aG render,video $USER, and log in again."
+)
 
 
-def nvidia(text: str) -> tuple[tuple[Accelerator, ...], tuple[str, ...]]:
-    """Read `nvidia-smi --query-gpu=… --format=csv,noheader,nounits` with NVIDIA_FIELDS (memory in MiB).
+def accelerators(
+    texts: Texts, memory: Memory, *, cpu_name: str, system: str, container: bool
+) -> tuple[tuple[Accelerator, ...], list[str]]:
+    """The accelerators, NVIDIA's first, and notes on what keeps one from being used."""
+    on_bus = pci.cards(texts)
+    of_nvidia, notes = nvidia.cards(texts, memory)
+    on_mac, trouble_on_mac = apple.cards(texts, memory, cpu_name) if system == "Darwin" else ([], [])
+    of_amd, trouble = amd.cards(texts, memory, cpu_name, on_bus)
+    of_intel, trouble_of_intel = intel.cards(texts, memory, on_bus)
+    trouble += trouble_of_intel + trouble_on_mac
+    found = [*of_nvidia, *on_mac, *of_amd, *of_intel]
+    listed = {card.vendor for card in found}
+    for card in windows.cards(texts):
+        if card.vendor == "NVIDIA" and system != "Windows":  # nvidia-smi would list it here if it could be used
+            on_bus.append(pci.PciCard("", card.vendor, card.name))
+        elif card.vendor not in listed:
+            found.append(replace(card, runtime="cuda") if card.vendor == "NVIDIA" else card)
+    if not of_nvidia and not notes:
+        notes += _unusable(texts, [card.name for card in on_bus if card.vendor == "NVIDIA"], container)
+    if any(card.runtime == "rocm" for card in found) and "/dev/kfd denied" in texts.get(DEVICES, ""):
+        trouble.append(_PERMISSION)
+    return tuple(_with_spec(card) for card in found), notes + trouble
 
-    A seventh field, where present, is the MIG mode. Lines that are no card become notes.
-    """
-    rows = [[word.strip() for word in line.split(",")] for line in text.splitlines() if line.strip()]
-    cards = tuple(_nvidia_card(row) for row in rows if _is_card(row))
-    rest = "\n".join(", ".join(row) for row in rows if not _is_card(row))
-    return cards, ((_nvidia_note(rest),) if rest else ())
+
+def _unusable(texts: Texts, seen: list[str], container: bool) -> list[str]:
+    """Why an NVIDIA card that is there cannot be used."""
+    if HOST_DRIVER in texts and container:
+        return ["The NVIDIA driver runs on the host, but this container was given no card: start it with --gpus all."]
+    if HOST_DRIVER in texts:
+        return ["The NVIDIA driver runs, but nvidia-smi is not installed: install it (on Ubuntu: nvidia-utils)."]
+    return [f"There is an NVIDIA card ({seen[0]}) but no NVIDIA driver: install the driver to use it."] if seen else []
 
 
-def lspci(text: str) -> tuple[tuple[str, str], ...]:
-    """Vendor and name of each graphics card in the output of `lspci -mm`; lines that cannot be read are skipped."""
-    found = []
-    for line in text.splitlines():
+def _with_spec(card: Accelerator) -> Accelerator:
+    """The card with the catalog's record of it; of a MIG slice, its share of that."""
+    name = card.name.partition(" MIG ")[0] if card.slice_profile else card.name
+    spec = _spec(replace(card, name=name, memory_total_bytes=None if card.slice_profile else card.memory_total_bytes))
+    if spec is None:
+        return card
+    capability = card.compute_capability or spec.compute_capability or None
+    if card.slice_profile:
+        return replace(card, spec=nvidia.share(spec, card.slice_profile), compute_capability=capability)
+    name = spec.title if "/" in card.name else card.name  # a list of what it can be has become one of them
+    return replace(card, name=name, spec=spec, compute_capability=capability, unified=card.unified or spec.unified)
+
+
+def _spec(card: Accelerator) -> AcceleratorSpec | None:
+    """The one record that name, memory and architecture leave possible."""
+    possible: dict[str, AcceleratorSpec] = {}
+    for name in _names(card.name):
         try:
-            words = shlex.split(line)
-        except ValueError:  # a quote without its partner: the line was cut off
+            spec = accelerator(name, card.memory_total_bytes)
+        except UsageError:  # nobody knows it, or it may be several
             continue
-        if len(words) < 4 or words[1] not in _LSPCI_CLASSES:
-            continue
-        vendor = next((ours for theirs, ours in _LSPCI_VENDORS.items() if words[2].startswith(theirs)), None)
-        if vendor:
-            found.append((vendor, words[3]))
-    return tuple(found)
+        if _agrees(spec, card):
+            possible[spec.key] = spec
+    return next(iter(possible.values())) if len(possible) == 1 else None
 
 
-def pci_ids(text: str) -> tuple[tuple[str, str], ...]:
-    """Vendor and a stand-in name of each graphics card, from lines of 'address vendor class device' out of sysfs."""
-    rows = (line.split() for line in text.splitlines())
-    return tuple(
-        (_PCI_VENDORS[row[1]], f"{_PCI_VENDORS[row[1]]} graphics ({row[3]})")
-        for row in rows
-        if len(row) == 4 and row[1] in _PCI_VENDORS and row[2].startswith(_DISPLAY_CLASSES)
-    )
+def _agrees(spec: AcceleratorSpec, card: Accelerator) -> bool:
+    if spec.vendor != card.vendor:
+        return False
+    if spec.compute_capability and card.compute_capability and spec.compute_capability != card.compute_capability:
+        return False
+    if not (spec.memory_bytes and card.memory_total_bytes) or spec.unified:
+        return True
+    return abs(spec.memory_bytes - card.memory_total_bytes) <= _NEAR * spec.memory_bytes
 
 
-def named_only(found: Iterable[tuple[str, str]]) -> tuple[Accelerator, ...]:
-    """AMD and Intel cards as accelerators whose memory is unknown; NVIDIA's own tools describe NVIDIA's."""
-    others = [(vendor, name) for vendor, name in found if vendor != "NVIDIA"]
-    return tuple(Accelerator(vendor, name, index, note=_LATER) for index, (vendor, name) in enumerate(others))
-
-
-def apple(cpu_name: str) -> Accelerator:
-    """The graphics cores of an Apple chip, which have no memory of their own."""
-    return Accelerator("Apple", f"{cpu_name} GPU", 0, note="shares the main memory")
-
-
-def _is_card(row: list[str]) -> bool:
-    return len(row) >= len(NVIDIA_FIELDS) and row[0].isdigit()
-
-
-def _nvidia_card(row: list[str]) -> Accelerator:
-    index, name, _, total, free, driver = row[: len(NVIDIA_FIELDS)]
-    version = driver if re.fullmatch(r"[\d.]+", driver) else None
-    if row[len(NVIDIA_FIELDS) :] == ["Enabled"]:
-        # The figures are the whole card's; a process sees its slice only, and must not plan with more.
-        note = "is divided into MIG slices; `nvidia-smi -L` lists them, and one process sees one slice"
-        return Accelerator("NVIDIA", name, int(index), driver=version, note=note)
-    total_bytes, free_bytes = _mebibytes(total), _mebibytes(free)
-    note = "" if total_bytes is not None else f"the driver does not say how much memory it has: {total}"
-    return Accelerator("NVIDIA", name, int(index), total_bytes, free_bytes, version, note)
-
-
-def _mebibytes(text: str) -> int | None:
-    count = number(text.removesuffix("MiB"))
-    return None if count is None else count * MIB
-
-
-def _nvidia_note(text: str) -> str:
-    for sign, explanation in _NVIDIA_TROUBLE:
-        if sign in text:
-            return explanation
-    first = text.splitlines()[0].rstrip(".")
-    return f"{first}." if first.startswith("nvidia-smi ") else f"The NVIDIA tools said: {first}."
+def _names(name: str) -> list[str]:
+    """What 'Navi 31 [Radeon RX 7900 XT/7900 XTX]' can be: each in the list, with the words the first begins with."""
+    listed = re.search(r"\[(.+)\]", name)
+    if not listed or "/" not in listed[1]:
+        return [listed[1] if listed else name]
+    first, *others = (part.strip() for part in listed[1].split("/"))
+    family = re.match(r"(?:[A-Za-z]+ )*", first)
+    return [first, *(other if other.startswith("Radeon") or not family else family[0] + other for other in others)]

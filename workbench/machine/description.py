@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from workbench.catalog.accelerators import AcceleratorSpec
@@ -56,9 +56,13 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """One device beside the CPU. Memory or driver that cannot be read is None, and `note` says why.
+    """One device beside the CPU, or the slice of one that a process sees. Unknown is None or '', and `note` says why.
 
-    spec: what the catalog knows of it, None when nobody there has heard of it; unified: it shares the main memory.
+    index: its number among those of its maker; memory_free_bytes: what no process holds now; spec: what the catalog
+    knows of it, None when nobody there has heard of it; unified: it shares the main memory, and memory_total_bytes is
+    what it may take of that; compute_capability: '8.9', or AMD's 'gfx1100'; runtime: what drives it here ('cuda',
+    'rocm', 'metal', 'xpu'; '' for a device that is only seen); pci: its address; uuid: NVIDIA's, which names a device
+    in CUDA_VISIBLE_DEVICES; slice_profile: of a MIG slice ('1g.10gb'), one of which is all that one process can use.
     """
 
     vendor: str
@@ -70,6 +74,16 @@ class Accelerator:
     note: str = ""
     spec: AcceleratorSpec | None = None
     unified: bool = False
+    compute_capability: str | None = None
+    runtime: str = ""
+    pci: str = ""
+    uuid: str = ""
+    slice_profile: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: the catalog's record by its key, and without the uuid, which is nobody else's business."""
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "uuid"}
+        return {**values, "spec": self.spec.key if self.spec else None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +128,9 @@ class Calibration:
 class Machine:
     """A computer: this one (`probe`) or one that is described.
 
-    system: 'Debian GNU/Linux 12, Linux 6.1'; packages: installed versions of what runs models;
-    calibration: None until measured; notes: what could not be read, in sentences.
+    system: 'Debian GNU/Linux 12, Linux 6.1'; packages: installed versions of what runs models; environment: the
+    variables that hide devices or change what they pass for; calibration: None until measured; notes: what could not
+    be read, in sentences.
     """
 
     cpu: Cpu
@@ -127,15 +142,16 @@ class Machine:
     packages: Mapping[str, str] = field(default_factory=dict)
     calibration: Calibration | None = None
     notes: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """12 hexadecimal digits that stay the same while the hardware does, whatever else runs on it.
 
-        Made of processor, cores, instruction sets, memory to the GiB and accelerators;
-        not of free memory, quotas, software or measurements.
+        Made of processor, cores, instruction sets, memory to the GiB and accelerators (without a share of the main
+        memory, which is a setting); not of free memory, quotas, software or measurements.
         """
         cpu = self.cpu
-        cards = [[card.vendor, card.name, _rounded_gib(card.memory_total_bytes)] for card in self.accelerators]
+        cards = [[card.vendor, card.name, _rounded_gib(_own_memory(card))] for card in self.accelerators]
         identity = [cpu.name, cpu.architecture, cpu.physical_cores, cpu.logical_cores, sorted(cpu.instruction_sets)]
         text = json.dumps([*identity, _rounded_gib(self.memory.total_bytes), cards])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -160,10 +176,11 @@ class Machine:
             "cpu": {**asdict(self.cpu), "instruction_sets": list(self.cpu.instruction_sets)},
             "memory": asdict(self.memory),
             "disk": asdict(self.disk),
-            "accelerators": [asdict(card) for card in self.accelerators],
+            "accelerators": [card.to_dict() for card in self.accelerators],
             "system": self.system,
             "python": self.python,
             "packages": dict(self.packages),
+            "environment": dict(self.environment),
             "calibration": self.calibration.to_dict() if self.calibration else None,
             "notes": list(self.notes),
         }
@@ -192,6 +209,10 @@ def _measured_to_dict(measured: Measured) -> dict[str, Any]:
 def _measured_from_dict(data: Mapping[str, Any], name: str) -> Measured:
     samples = tuple(float(sample) for sample in data["samples"])
     return Measured(samples, _UNITS[name], str(data["method"]), str(data["date"]))
+
+
+def _own_memory(card: Accelerator) -> int | None:
+    return None if card.unified else card.memory_total_bytes
 
 
 def _rounded_gib(count: int | None) -> int | None:

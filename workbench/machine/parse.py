@@ -1,18 +1,23 @@
 """What the system's files and tools say about processor, memory, limits and system, read from their text.
 
 Pure: text in, values out; nothing here looks at the computer. Whatever a text does not say, or says in a way
-nobody has seen, is None. Graphics cards are in `cards`.
+nobody has seen, is None. Each maker's graphics cards have a module of their own; what they share is here.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
-from workbench.units import KIB
+from workbench.units import GIB, KIB, MIB
+
+#: What a computer said: texts by the file or the command they are from.
+Texts = Mapping[str, str]
 
 # How Linux and macOS spell the instruction sets that inference libraries choose their kernels by.
 # Sources: Linux arch/x86/include/asm/cpufeatures.h, Documentation/arch/arm64/elf_hwcaps.rst, Apple's sysctl names.
@@ -50,7 +55,17 @@ ARM_CORES = {
 
 # The kernel writes "no limit" into cgroup v1 files as the largest page-aligned 64-bit number.
 _UNLIMITED_BYTES = 2**60
-_SECRETS = (re.compile(r"(?im)^(serial\s*:\s*).*$"), re.compile(r"\b((?:GPU|MIG)-)[0-9a-f]{8}-[0-9a-f-]+", re.I))
+# What tells one person's computer from another's, each after a first group that stays.
+_SECRETS = (
+    re.compile(r"(?im)^(serial\s*:\s*).*$"),
+    re.compile(r"\b((?:GPU|MIG)-)[0-9a-f][0-9a-f-]{7,}", re.I),
+    re.compile(r'(?i)("[^"\n]*(?:serial|uuid|unique.?id)[^"\n]*"\s*:\s*")[^"\n]*'),
+    re.compile(r"(?im)^([^\"\n]*(?:(?:serial|unique)[ _]?(?:number|id)|product_serial|asic_serial|soc uuid|systemname)"
+               r"\s*[:=]?\s+)[^\s|]+"),
+    re.compile(r"(?i)((?:/home/|/users/|\\users\\))[^/\\\s\"]+"),
+)  # fmt: skip
+# The units that tools print after a size; all of them mean powers of two, whatever they call them.
+_UNITS = {"": 1, "B": 1, "K": KIB, "M": MIB, "G": GIB, "T": 1024 * GIB}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +216,63 @@ def cache_bytes(text: str | None) -> int | None:
     """Read a cache size as sysfs writes it: '32768K'."""
     found = re.fullmatch(r"(\d+)([KMG]?)", (text or "").strip())
     return int(found[1]) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[found[2]] if found else None
+
+
+def size_bytes(text: str | None, unit: str = "") -> int | None:
+    """A size as tools print it ('16384 MiB', '14248,00 MiB', '8 GB'), in `unit` when it names none; else None.
+
+    A comma before three digits separates thousands, any other is a decimal comma.
+    """
+    found = re.fullmatch(r"(\d+(?:[.,]\d+)*)\s*([KMGT]?)(?:i?B)?", (text or "").strip(), re.IGNORECASE)
+    if not found:
+        return None
+    digits = re.sub(r",(?=\d{3}(?:\D|$))", "", found[1]).replace(",", ".")
+    try:
+        return round(float(digits) * _UNITS[found[2].upper() or unit])
+    except ValueError:  # '1.2.3'
+        return None
+
+
+def json_values(text: str) -> list[Any]:
+    """Every whole JSON object or list that begins a line of `text`: tools print warnings before, after and between.
+
+    What was cut off is left out, also its inner parts, which would pass for the whole.
+    """
+    values, decoder, start = [], json.JSONDecoder(), 0
+    while found := re.compile(r"^[\[{]", re.MULTILINE).search(text, start):
+        try:
+            value, start = decoder.raw_decode(text, found.start())
+        except ValueError:
+            start = found.end()
+        else:
+            values.append(value)
+    return values
+
+
+def not_understood(tool: str, text: str) -> list[str]:
+    """A note on a tool that printed something in which nothing could be found."""
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return [f"{tool} printed what cannot be understood: {first[:100]}"] if first else []
+
+
+def pci_address(text: str | None) -> str:
+    """A PCI address the way the kernel writes it ('0000:01:00.0'), from any tool's way; '' if it is none."""
+    found = re.fullmatch(r"(?:(?:[0-9a-f]{4})?([0-9a-f]{4}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f])",
+                         (text or "").strip().lower())  # fmt: skip
+    return f"{found[1] or '0000'}:{found[2]}" if found else ""
+
+
+def torch_version(text: str) -> str | None:
+    """The version in torch/version.py with the build it is ('2.13.0+cu130', '2.13.0+cpu'); None if it is not there."""
+    said = dict(re.findall(r"^(__version__|cuda|hip|xpu)\b[^=\n]*= *['\"]([^'\"]+)['\"]", text, re.MULTILINE))
+    version = said.get("__version__")
+    if not version or "+" in version:
+        return version
+    if "cuda" in said:
+        return f"{version}+cu{''.join(said['cuda'].split('.')[:2])}"
+    if "hip" in said:
+        return f"{version}+rocm{'.'.join(said['hip'].split('.')[:2])}"
+    return f"{version}+xpu" if "xpu" in said else version
 
 
 def number(text: str | None) -> int | None:

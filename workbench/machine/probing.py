@@ -1,16 +1,18 @@
-"""Look at this computer: the edge where files are read and tools are asked. What they say is understood in `parse`.
+"""Look at this computer: the edge where files are read and tools are asked. What they say is understood in `detection`.
 
-Nothing here measures speed, loads a numerical library or starts work on a device. A tool that is missing,
-hangs or fails makes a note in the result, never an exception.
+Nothing here measures speed, loads a numerical library or starts work on a device. A tool that is not installed is not
+asked; one that hangs or fails makes a note in the result, never an exception.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,23 +20,45 @@ from typing import Any
 import psutil
 
 from workbench import folders
-from workbench.machine import cards, parse
-from workbench.machine.description import Accelerator, Cpu, Disk, Machine, Memory
+from workbench.machine import amd, apple, cards, detection, intel, nvidia, parse, pci, windows
+from workbench.machine.description import Machine
+from workbench.machine.detection import from_raw
 
 #: Distributions whose version can change a prediction or a measurement.
 PACKAGES = (
     "open-model-workbench", "xllamacpp", "llama-cpp-python", "gguf", "torch", "transformers", "accelerate",
-    "bitsandbytes", "diffusers", "vllm", "onnxruntime", "onnxruntime-genai", "openai-whisper", "faster-whisper",
-    "ctranslate2", "pywhispercpp", "openai", "numpy", "nvidia-ml-py",
+    "bitsandbytes", "flash-attn", "diffusers", "vllm", "onnxruntime", "onnxruntime-genai", "openai-whisper",
+    "faster-whisper", "ctranslate2", "pywhispercpp", "openai", "numpy", "nvidia-ml-py",
 )  # fmt: skip
 
 _TOOL_TIMEOUT_S = 5
-_FILES = ("/proc/cpuinfo", "/proc/meminfo", "/proc/self/cgroup", "/etc/os-release")
+_FILES = (
+    "/proc/cpuinfo", "/proc/meminfo", "/proc/self/cgroup", detection.KERNEL, detection.RELEASE, detection.ROCM,
+    detection.TEGRA, cards.HOST_DRIVER, nvidia.BOARD, amd.DRIVER,
+)  # fmt: skip
 _CGROUP_FILES = (
     "cpu.max", "memory.max", "memory.current", "cpu.cfs_quota_us", "cpu.cfs_period_us",
     "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat",
 )  # fmt: skip
-_NVIDIA_QUERY = ",".join((*cards.NVIDIA_FIELDS, "mig.mode.current"))
+_CARD_FILES = (
+    "device/uevent", "device/product_name", "device/mem_info_vram_total", "device/mem_info_vram_used",
+    "device/mem_info_gtt_total", "device/mem_info_gtt_used", "device/tile*/physical_vram_size_bytes",
+    "device/lmem_total_bytes", "lmem_total_bytes",
+)  # fmt: skip
+_DEVICES = ("nvidia[0-9]*", "nvidiactl", "kfd", "dri/render*", "dxg")
+_AMD_NAMES = ("/usr/share/libdrm/amdgpu.ids", "/opt/amdgpu/share/libdrm/amdgpu.ids")
+_ROCM_SMI = (
+    "rocm-smi",
+    "--showproductname",
+    "--showbus",
+    "--showmeminfo",
+    "vram",
+    "gtt",
+    "--showdriverversion",
+    "--json",
+)
+_AMD_SMI = ("amd-smi", "static", "--asic", "--bus", "--vram", "--driver", "--json")
+_MOST_XPUS = 16
 
 
 def probe() -> Machine:
@@ -42,144 +66,141 @@ def probe() -> Machine:
 
     Raises UsageError only if the cache folder, whose disk is described, cannot be created.
     """
-    texts = _texts()
-    notes: list[str] = []
-    cpu = _cpu(texts, notes)
-    return Machine(
-        cpu=cpu,
-        memory=_memory(texts, notes),
-        disk=_disk(),
-        accelerators=_accelerators(texts, cpu, notes),
-        system=_system(texts),
-        python=platform.python_version(),
-        packages=_packages(),
-        notes=tuple(notes),
-    )
+    return from_raw(collect())
 
 
 def raw() -> dict[str, str]:
-    """Every text that `probe` reads, by file or command, for bug reports; serial numbers are taken out."""
-    return {name: parse.redact(text) for name, text in _texts().items()}
+    """Every text that `probe` reads, by file or command, for bug reports; what identifies the computer is taken out."""
+    return {name: parse.redact(text) for name, text in collect().items()}
 
 
-def _texts() -> dict[str, str]:
-    texts = _read(_FILES)
-    levels = parse.cgroup_folders(texts.get("/proc/self/cgroup", "")) if platform.system() == "Linux" else []
-    texts |= _read(f"{level}/{name}" for level in levels for name in _CGROUP_FILES)
-    texts["nvidia"] = _nvidia_text()
-    texts["pci"] = _pci_text()
-    if shutil.which("lspci"):
-        texts["lspci -mm"] = _output("lspci", "-mm")
+def collect() -> dict[str, str]:
+    """Every text that says what this computer is, by file or command; those that are empty are left out."""
+    texts = {
+        detection.PLATFORM: _platform(), detection.PACKAGES: _packages(), detection.ENVIRONMENT: _environment(),
+        detection.TORCH: _torch(), **_read(_FILES),
+    }  # fmt: skip
+    if platform.system() == "Linux":
+        texts |= _linux(texts.get("/proc/self/cgroup", ""))
     if platform.system() == "Darwin":
-        texts["sysctl"] = _output("sysctl", "machdep.cpu", "hw")
-    return {name: text for name, text in texts.items() if text}
+        texts[apple.SYSCTL] = _output("sysctl", "machdep.cpu", "hw", "iogpu")
+        texts[apple.PROFILER] = _output("system_profiler", "SPDisplaysDataType", "-json")
+    texts |= _nvidia()
+    wsl = "microsoft" in texts.get(detection.KERNEL, "").lower()
+    texts |= _amd(wsl)
+    texts[intel.XPU_SMI] = _xpu_smi()
+    if platform.system() == "Windows" or (wsl and nvidia.QUERY not in texts):
+        texts |= _windows()
+    return {name: text for name, text in texts.items() if text.strip()}
 
 
-def _cpu(texts: Mapping[str, str], notes: list[str]) -> Cpu:
-    facts = parse.sysctl(texts["sysctl"]) if "sysctl" in texts else parse.cpuinfo(texts.get("/proc/cpuinfo", ""))
-    architecture = {"x86_64": "x86-64", "amd64": "x86-64", "aarch64": "arm64"}.get(
-        platform.machine().lower(), platform.machine()
-    )
-    logical = os.cpu_count() or facts.logical_cores or 1
-    physical = facts.physical_cores or psutil.cpu_count(logical=False)
-    if not physical:
-        notes.append("The number of physical cores cannot be read; logical cores are counted instead.")
-    if not facts.name:
-        notes.append("The name of the processor cannot be read.")
-    if not facts.instruction_sets:
-        notes.append("The instruction sets of the processor cannot be read.")
-    return Cpu(
-        name=facts.name or f"{architecture} processor",
-        vendor=facts.vendor or "unknown",
-        architecture=architecture,
-        physical_cores=min(physical or logical, logical),
-        logical_cores=logical,
-        usable_cores=_usable_cores(texts, logical),
-        instruction_sets=facts.instruction_sets,
-    )
+def _platform() -> str:
+    """What the standard library and psutil say, as lines of 'key: value'."""
+    memory, cache = psutil.virtual_memory(), folders.cache()
+    disk = shutil.disk_usage(cache)
+    said: dict[str, Any] = {
+        "system": platform.system(), "release": platform.release(), "machine": platform.machine(),
+        "macos": platform.mac_ver()[0], "python": platform.python_version(), "logical_cores": os.cpu_count(),
+        "physical_cores": psutil.cpu_count(logical=False), "usable_cores": _affinity(),
+        "memory_total_bytes": memory.total, "memory_available_bytes": memory.available, "swap_bytes": _swap_bytes(),
+        "disk": cache, "disk_total_bytes": disk.total, "disk_free_bytes": disk.free,
+        "container": "yes" if any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")) else "",
+    }  # fmt: skip
+    return "\n".join(f"{key}: {value}" for key, value in said.items() if value)
 
 
-def _usable_cores(texts: Mapping[str, str], logical: int) -> float:
-    """The tightest of CPU affinity, cgroup quotas on every level, and the cores there are."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
-    quotas = (parse.cpu_quota(level) for level in parse.cgroup_levels(texts))
-    return min(float(logical), float(affinity), *(quota for quota in quotas if quota))
+def _affinity() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
-def _memory(texts: Mapping[str, str], notes: list[str]) -> Memory:
-    values = parse.meminfo(texts.get("/proc/meminfo", ""))
-    if {"MemTotal", "MemAvailable"} <= values.keys():
-        total, available, swap = values["MemTotal"], values["MemAvailable"], values.get("SwapTotal", 0)
-    else:
-        virtual = psutil.virtual_memory()
-        total, available, swap = virtual.total, virtual.available, _swap_bytes(notes)
-    limits = [limit for level in parse.cgroup_levels(texts) if (limit := parse.memory_limit(level))]
-    binding = [(limit, left) for limit, left in limits if limit < total]
-    return Memory(
-        total_bytes=total,
-        available_bytes=min(available, *(left for _, left in binding), total),
-        limit_bytes=min((limit for limit, _ in binding), default=None),
-        swap_bytes=swap,
-    )
-
-
-def _swap_bytes(notes: list[str]) -> int:
-    try:
+def _swap_bytes() -> int | None:
+    with suppress(OSError, RuntimeError):  # Windows without performance counters raises RuntimeError
         return psutil.swap_memory().total
-    except (OSError, RuntimeError) as error:  # Windows without performance counters raises RuntimeError
-        notes.append(f"Swap cannot be read and is left out: {error}.")
-        return 0
+    return None
 
 
-def _disk() -> Disk:
-    folder = folders.cache()
-    usage = shutil.disk_usage(folder)
-    return Disk(str(folder), usage.total, usage.free)
+def _packages() -> str:
+    def versions() -> Iterator[str]:
+        for name in PACKAGES:
+            with suppress(metadata.PackageNotFoundError):
+                yield f"{name}=={metadata.version(name)}"
+
+    return "\n".join(versions())
 
 
-def _accelerators(texts: Mapping[str, str], cpu: Cpu, notes: list[str]) -> tuple[Accelerator, ...]:
-    nvidia, trouble = cards.nvidia(texts.get("nvidia", ""))
-    notes.extend(trouble)
-    found = cards.lspci(texts.get("lspci -mm", "")) or cards.pci_ids(texts.get("pci", ""))
-    unseen = [name for vendor, name in found if vendor == "NVIDIA"]
-    if unseen and not nvidia and not trouble:
-        notes.append(f"There is an NVIDIA card ({unseen[0]}) but no NVIDIA driver: install the driver to use it.")
-    if hidden := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        notes.append(f"CUDA_VISIBLE_DEVICES={hidden} hides devices from engines; all of them are listed here.")
-    is_apple_chip = cpu.vendor == "Apple" and platform.system() == "Darwin"
-    return (*nvidia, *((cards.apple(cpu.name),) if is_apple_chip else ()), *cards.named_only(found))
+def _environment() -> str:
+    names = (*detection.HIDING, *detection.PASSING)
+    return "\n".join(f"{name}={os.environ[name]}" for name in names if os.environ.get(name))
 
 
-def _system(texts: Mapping[str, str]) -> str:
-    kernel = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}"
-    if platform.system() == "Darwin":
-        return f"macOS {platform.mac_ver()[0]}, {kernel}"
-    name = parse.os_release(texts.get("/etc/os-release", ""))
-    return f"{name}, {kernel}" if name else kernel
+def _torch() -> str:
+    """torch/version.py, which tells the build of torch without loading it."""
+    found = importlib.util.find_spec("torch")
+    return (
+        next(iter(_read([str(Path(found.origin).with_name("version.py"))]).values()), "")
+        if found and found.origin
+        else ""
+    )
 
 
-def _packages() -> dict[str, str]:
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
+def _linux(cgroup: str) -> dict[str, str]:
+    """The kernel's files on limits, cards and compute nodes, and the PCI bus."""
+    paths = [f"{level}/{name}" for level in parse.cgroup_folders(cgroup) for name in _CGROUP_FILES]
+    for card in Path(amd.DRM).glob("card[0-9]*"):
+        if "-" not in card.name:  # card0-HDMI-A-1 is a socket of card0
+            paths += [str(path) for name in _CARD_FILES for path in card.glob(name)]
+    paths += [str(path) for path in Path(amd.KFD).glob("*/properties")]
+    bus = _bus()
+    texts = _read(paths) | {pci.BUS: bus, pci.AMD_NAMES: _amd_names(bus), cards.DEVICES: _devices()}
+    if shutil.which("lspci"):
+        texts[pci.LSPCI] = _output("lspci", "-Dmm")
+    return texts
 
 
-def _nvidia_text() -> str:
+def _bus() -> str:
+    """One line of 'address vendor class device revision' per PCI function, from sysfs; '' where there is none."""
+    devices = Path("/sys/bus/pci/devices")
+    if not devices.is_dir():
+        return ""
+    lines = []
+    for device in sorted(devices.iterdir()):
+        texts = _read(str(device / name) for name in ("vendor", "class", "device", "revision"))
+        lines.append(" ".join([device.name, *(text.strip() for text in texts.values())]))
+    return "\n".join(lines)
+
+
+def _amd_names(bus: str) -> str:
+    """The lines of libdrm's list that name a device on this bus."""
+    devices = {words[3].removeprefix("0x").upper() for line in bus.splitlines() if len(words := line.split()) > 3
+               and words[1] == "0x1002"}  # fmt: skip
+    lines = "\n".join(_read(_AMD_NAMES).values()).splitlines() if devices else []
+    return "\n".join(line for line in lines if line[:4] in devices)
+
+
+def _devices() -> str:
+    """The device files of accelerators, and whether this user may open them."""
+    found = [path for pattern in _DEVICES for path in sorted(Path("/dev").glob(pattern))]
+    return "\n".join(f"{path} {'open' if os.access(path, os.R_OK | os.W_OK) else 'denied'}" for path in found)
+
+
+def _nvidia() -> dict[str, str]:
     """What NVIDIA's library says, written as nvidia-smi would so that one parser reads both; else nvidia-smi."""
-    text = _nvml_text()
-    if text or not shutil.which("nvidia-smi"):
-        return text
-    answer = _smi(_NVIDIA_QUERY)
-    # Drivers from before MIG (2020) refuse the whole question because of that one field.
-    return _smi(",".join(cards.NVIDIA_FIELDS)) if "not a valid field" in answer else answer
+    tool = shutil.which("nvidia-smi") or shutil.which("/usr/lib/wsl/lib/nvidia-smi")
+    answer = _nvml_text() or (_smi(tool) if tool else "")
+    texts = {nvidia.QUERY: answer} if answer else {}
+    if tool and nvidia.is_divided(answer):
+        texts[nvidia.LIST] = _output(tool, "-L")
+    return texts
 
 
-def _smi(query: str) -> str:
-    return _output("nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits")
+def _smi(tool: str) -> str:
+    """Ask nvidia-smi, again without each field that its age makes it refuse."""
+    fields: tuple[str, ...] = nvidia.FIELDS
+    while True:
+        answer = _output(tool, *nvidia.command(fields)[1:])
+        if (unknown := nvidia.refused(answer)) not in fields:
+            return answer
+        fields = tuple(field for field in fields if field != unknown)
 
 
 def _nvml_text() -> str:
@@ -199,59 +220,75 @@ def _nvml_text() -> str:
         return str(error)
     finally:
         pynvml.nvmlShutdown()
-    return "\n".join(rows) or "No devices were found"
+    return "\n".join([", ".join(nvidia.FIELDS), *rows]) if rows else "No devices were found"
 
 
 def _nvml_row(nvml: Any, index: int) -> str:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
 
-    def ask(question: Any, *arguments: Any) -> Any:
+    def ask(question: str, *arguments: Any) -> Any:
         try:
-            answer = question(*arguments)
-        except nvml.NVMLError:
-            return "[N/A]"
+            answer = getattr(nvml, question)(*arguments)
+        except (nvml.NVMLError, AttributeError):  # no answer, or a library from before the question
+            return None
         return answer.decode() if isinstance(answer, bytes) else answer
 
-    memory = ask(nvml.nvmlDeviceGetMemoryInfo, handle)
-    total, free = ("[N/A]", "[N/A]") if memory == "[N/A]" else (memory.total // 2**20, memory.free // 2**20)
-    mig = ask(nvml.nvmlDeviceGetMigMode, handle)
-    state = "Enabled" if mig != "[N/A]" and mig[0] else "Disabled"
-    name, uuid = ask(nvml.nvmlDeviceGetName, handle), ask(nvml.nvmlDeviceGetUUID, handle)
-    driver = ask(nvml.nvmlSystemGetDriverVersion)
-    return ", ".join(str(word) for word in (index, name, uuid, total, free, driver, state))
+    memory, mig = ask("nvmlDeviceGetMemoryInfo", handle), ask("nvmlDeviceGetMigMode", handle)
+    capability, bus = ask("nvmlDeviceGetCudaComputeCapability", handle), ask("nvmlDeviceGetPciInfo", handle)
+    address = bus.busId.decode() if bus and isinstance(bus.busId, bytes) else bus and bus.busId
+    words = (
+        index, ask("nvmlDeviceGetName", handle), ask("nvmlDeviceGetUUID", handle), address,
+        memory and memory.total // 2**20, memory and memory.free // 2**20, ask("nvmlSystemGetDriverVersion"),
+        capability and ".".join(map(str, capability)), mig and ("Enabled" if mig[0] else "Disabled"),
+    )  # fmt: skip
+    return ", ".join("[N/A]" if word is None else str(word) for word in words)
 
 
-def _pci_text() -> str:
-    """One line of 'address vendor class device' per PCI function, from sysfs; '' where there is none."""
-    devices = Path("/sys/bus/pci/devices")
-    if not devices.is_dir():
+def _amd(wsl: bool) -> dict[str, str]:
+    """AMD's tools: the newer one that is here, and under WSL, where neither works, rocminfo."""
+    texts = {}
+    if shutil.which("amd-smi"):
+        texts[amd.AMD_SMI] = _output(*_AMD_SMI)
+    elif shutil.which("rocm-smi"):
+        texts[amd.ROCM_SMI] = _output(*_ROCM_SMI)
+    if wsl and shutil.which("rocminfo"):
+        texts[amd.ROCMINFO] = _output("rocminfo")
+    return texts
+
+
+def _xpu_smi() -> str:
+    """The list of Intel's tool, followed by details of each device, which alone have its memory."""
+    if not shutil.which("xpu-smi"):
         return ""
-    lines = []
-    for device in sorted(devices.iterdir()):
-        texts = _read(str(device / name) for name in ("vendor", "class", "device"))
-        lines.append(" ".join([device.name, *(text.strip() for text in texts.values())]))
-    return "\n".join(lines)
+    answer = _output("xpu-smi", "discovery", "-j")
+    devices = intel.device_ids(answer)[:_MOST_XPUS]
+    return "\n".join([answer, *(_output("xpu-smi", "discovery", "-d", str(device), "-j") for device in devices)])
+
+
+def _windows() -> dict[str, str]:
+    shell = shutil.which("powershell.exe")
+    ask = {windows.ADAPTERS: windows.ASK_ADAPTERS, windows.REGISTRY: windows.ASK_REGISTRY}
+    return {name: _output(shell, "-NoProfile", "-Command", question) for name, question in ask.items()} if shell else {}
 
 
 def _read(paths: Iterable[str]) -> dict[str, str]:
     """The files that can be read, by path."""
     texts = {}
     for path in paths:
-        try:
+        with suppress(OSError):  # not there, or not for us: the parser says what is missing
             texts[path] = Path(path).read_text(encoding="utf-8", errors="replace")
-        except OSError:  # not there, or not for us: the parser says what is missing
-            continue
     return texts
 
 
 def _output(*command: str) -> str:
     """What a tool prints, on both channels; a sentence when it hangs or cannot be started."""
+    name = Path(command[0]).name
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=_TOOL_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"{command[0]} did not answer within {_TOOL_TIMEOUT_S} s"
+        return f"{name} did not answer within {_TOOL_TIMEOUT_S} s"
     except OSError as error:
-        return f"{command[0]} cannot be started: {error.strerror}"
+        return f"{name} cannot be started: {error.strerror}"
     return done.stdout if done.returncode == 0 else done.stdout + done.stderr

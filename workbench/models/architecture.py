@@ -1,13 +1,12 @@
-"""Arithmetic on an architecture: bytes of KV cache, numbers of parameters. Exact, and free of any engine's habits.
+"""Arithmetic on an architecture: bytes of KV cache and of recurrent state. Exact, and free of any engine's habits.
 
-What an engine adds (padding, pages, compute buffers) is the engine's own business. Formulas: the attention cache of
-grouped-query models is layers × KV heads × (key + value length) × bytes; parameters follow from the matrix shapes of a
-gated (LLaMA-like) transformer.
+What an engine adds (padding, pages, compute buffers) is the engine's own business. Formula: the attention cache of
+grouped-query models is layers × KV heads × (key + value length) × bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from workbench.errors import UsageError
 from workbench.models.model import Architecture
@@ -70,27 +69,9 @@ def kv_bytes(
     return sum(sizes) if layers is None else sum(sizes[layer] for layer in layers)
 
 
-def parameters_by_part(architecture: Architecture) -> Mapping[str, int]:
-    """Parameters of a gated (LLaMA-like) transformer in parts that sum to the total.
-
-    Exact for llama, mistral, qwen3, mixtral and their like; models with biases, extra norms or shared experts hold a
-    little more. For a model in a file use `Model.parameters`, which counts the tensors.
-    """
-    a, hidden = architecture, architecture.hidden
-    embedding = a.vocabulary * hidden
-    feed_forward = a.feed_forward_per_layer or (a.feed_forward,) * a.layers
-    if a.experts:
-        feed_forward = (a.experts * (a.expert_feed_forward or a.feed_forward),) * a.layers
-    return {
-        "embedding": embedding,
-        "attention": sum(_attention_parameters(a, heads) for heads in kv_heads_by_layer(a)),
-        "feed_forward": 3 * hidden * sum(feed_forward),
-        "router": a.layers * hidden * a.experts,
-        "norms": (2 * a.layers + 1) * hidden,
-        "head": 0 if a.tied_embeddings else embedding,
-    }
-
-
-def _attention_parameters(a: Architecture, kv_heads: int) -> int:
-    query, output = a.heads * a.key_length, a.heads * a.value_length
-    return a.hidden * (query + output + kv_heads * (a.key_length + a.value_length))
+def recurrent_bytes(
+    architecture: Architecture, value_bytes: float = 4.0, layers: Collection[int] | None = None
+) -> float:
+    """Bytes that the recurrent layers keep for one sequence of any length, in these layers or in all."""
+    per_layer = architecture.recurrent_values_per_layer
+    return value_bytes * sum(count for layer, count in enumerate(per_layer) if layers is None or layer in layers)

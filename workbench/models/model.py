@@ -1,13 +1,11 @@
 """What a model is: its architecture, its tensors and the file they lie in. Facts only, nothing is loaded or guessed.
 
-Everything here was read from a file's header (or written down by hand for a model you do not have). What a model needs
-on a machine, and which engine can run it, is decided elsewhere.
+Everything here was read from a file's header, or follows from the config.json of a model you do not have. What a
+model needs on a machine, and which engine can run it, is decided elsewhere.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +25,8 @@ class Architecture:
     experts is 0 for a dense model. sliding_window is None when every layer attends to the whole context; otherwise
     `windowed` says which layers slide (empty: the file does not say).
     latent_cache: keys and values are cached as one compressed vector of key_length values (latent attention).
+    shared_feed_forward: width of the experts that every token uses, together. recurrent_values_per_layer: what each
+    layer keeps per sequence, however long it is (empty: no layer is recurrent, or the file does not say).
     """
 
     name: str
@@ -44,10 +44,12 @@ class Architecture:
     experts: int = 0
     experts_used: int = 0
     expert_feed_forward: int = 0
+    shared_feed_forward: int = 0
     sliding_window: int | None = None
     windowed: tuple[bool, ...] = ()
     kv_heads_per_layer: tuple[int, ...] = ()
     feed_forward_per_layer: tuple[int, ...] = ()
+    recurrent_values_per_layer: tuple[int, ...] = ()
     latent_cache: bool = False
 
 
@@ -79,15 +81,16 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Model:
-    """A model in a file on this computer.
+    """A model in a file on this computer, or one that is only described.
 
+    path is None for a model that is only described; file_bytes is what its file would take, then.
     quantization is the file's own name for its mix of types (such as Q4_K_M). sha256 is None when nobody computed it:
     hashing a large file takes a while and is done for files whose hash is recorded. licence and chat_template are None
     when the file holds none. source says where the file came from.
     """
 
     name: str
-    path: Path
+    path: Path | None
     architecture: Architecture
     tensors: tuple[Tensor, ...]
     file_bytes: int
@@ -98,35 +101,22 @@ class Model:
     chat_template: str | None = None
     sha256: str | None = None
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         """Number of trained values."""
         return sum(tensor.elements for tensor in self.tensors if not tensor.is_computed)
 
-    @property
+    @cached_property
     def active_parameters(self) -> int:
         """Parameters that take part in one token: all but the experts not chosen (a fraction of equal experts)."""
         return round(sum(t.elements * self._used(t) for t in self.tensors if not t.is_computed))
 
-    @property
+    @cached_property
     def weight_bytes(self) -> int:
         """Bytes of all tensors as stored."""
         return sum(tensor.bytes for tensor in self.tensors)
 
-    @property
-    def bits_per_weight(self) -> float:
-        """Average bits a parameter takes in this file."""
-        return 8 * self.weight_bytes / self.parameters
-
-    @property
-    def bytes_by_type(self) -> Mapping[str, int]:
-        """Bytes per tensor type, largest first; they sum to `weight_bytes`."""
-        total: Counter[str] = Counter()
-        for tensor in self.tensors:
-            total[tensor.type] += tensor.bytes
-        return dict(total.most_common())
-
-    @property
+    @cached_property
     def embedding_bytes(self) -> int:
         """Bytes of the token embedding table."""
         return sum(tensor.bytes for tensor in self.tensors if tensor.name == "token_embd.weight")
@@ -150,7 +140,7 @@ class Model:
         """Bytes of the tables of which a token reads one row."""
         return sum(tensor.bytes for tensor in self.tensors if tensor.is_looked_up)
 
-    @property
+    @cached_property
     def decode_read_bytes(self) -> int:
         """Bytes of weights read to decode one token.
 

@@ -1,0 +1,206 @@
+"""vLLM: what its share of a device holds, what it refuses to start, and what it takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.catalog.accelerators import accelerator
+from workbench.engines import Settings
+from workbench.engines import vllm_memory as memory
+from workbench.engines.vllm import NEEDS, VLLM
+from workbench.errors import UsageError
+from workbench.machine import Accelerator, Cpu, Disk, Machine, Memory
+from workbench.models import Model
+from workbench.models.config import from_config
+from workbench.models.formats import in_format, known
+from workbench.planning.plans import Fit
+from workbench.units import GIB
+
+LLAMA_8B = {"model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+            "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256, "tie_word_embeddings": False,
+            "rms_norm_eps": 1e-5, "max_position_embeddings": 131072}  # fmt: skip
+ENGINE = VLLM(version="0.31")
+TOKEN = 2 * 32 * 8 * 128 * 2
+
+
+def llama(kind: str = "BF16", **fields: Any) -> Model:
+    return in_format(from_config({**LLAMA_8B, **fields}, name="llama", source="test"), kind)
+
+
+def machine(memory_gib: float = 79.19, count: int = 1, card: str = "H100 SXM5 80GB") -> Machine:
+    spec = accelerator(card)
+    cards = tuple(
+        Accelerator(spec.vendor, spec.title, index, int(memory_gib * GIB), spec=spec) for index in range(count)
+    )
+    return Machine(Cpu("Test", "Test", "x86-64", 8, 8, 8.0), Memory(64 * GIB, 60 * GIB), Disk("/", GIB, GIB), cards)
+
+
+def settings(context: int = 8192, batch: int = 1, devices: int = 1, **changes: Any) -> Settings:
+    return Settings("llama", "BF16", context, batch, devices=tuple(range(devices)), **changes)
+
+
+# -- the pool --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "share", "devices", "gib"), [("0.11", 0.9, 1, 51.4), ("0.19", 0.95, 1, 58.11)]
+)  # fmt: skip
+def test_the_pool_is_what_vllm_said(version: str, share: float, devices: int, gib: float) -> None:
+    engine = VLLM(version=version, utilization=share)
+    pool, tokens = engine.capacity(llama(), settings(devices=devices), machine(79.18))
+    assert pool.known() / GIB == pytest.approx(gib, rel=0.01)
+    assert pool.contains(gib * GIB)
+    assert tokens.known() == pytest.approx(pool.known() / TOKEN)
+
+
+def test_a_cache_of_8_bits_holds_twice_as_much() -> None:
+    _, wide = ENGINE.capacity(llama(), settings(), machine())
+    _, narrow = ENGINE.capacity(llama(), settings(cache_type="fp8"), machine())
+    assert narrow.known() == pytest.approx(2 * wide.known())
+
+
+def test_the_cache_comes_in_pages() -> None:
+    one, same, more = (memory.cache_bytes(llama(), settings(), tokens) for tokens in (1, 16, 17))
+    assert one == same == 16 * TOKEN
+    assert more == 32 * TOKEN
+
+
+def test_large_devices_run_larger_batches() -> None:
+    sizes = [memory.Largest.on(machine(gib, card=card).accelerators[0]).tokens
+             for gib, card in ((79.2, "H100 SXM5 80GB"), (79.2, "A100 SXM4 80GB"), (23.6, "RTX 4090"))]  # fmt: skip
+    assert sizes == [8192, 2048, 2048]
+
+
+def test_releases_differ() -> None:
+    assert [memory.release(version).utilization for version in ("0.10.2", "0.19.1", "v0.32.0", "")] == [
+        0.9,
+        0.9,
+        0.92,
+        0.92,
+    ]
+    assert memory.release("0.2") == memory.RELEASES[0]
+    assert memory.release("0.22").counts_graphs
+
+
+@pytest.mark.parametrize("version", ["latest", "0.x"])
+def test_no_version_is_refused(version: str) -> None:
+    with pytest.raises(UsageError, match=version):
+        VLLM(version=version)
+
+
+@pytest.mark.parametrize("share", [0, -1, 1.5])
+def test_an_impossible_share_is_refused(share: float) -> None:
+    with pytest.raises(UsageError, match="share"):
+        VLLM(utilization=share)
+
+
+def test_an_unknown_cache_is_refused() -> None:
+    with pytest.raises(UsageError, match="q8_0"):
+        ENGINE.capacity(llama(), settings(cache_type="q8_0"), machine())
+
+
+def test_a_cpu_has_no_share() -> None:
+    with pytest.raises(UsageError, match="VLLM_CPU_KVCACHE_SPACE"):
+        ENGINE.capacity(llama(), settings(devices=0), machine())
+
+
+def test_a_device_of_unknown_memory_has_an_unknown_pool() -> None:
+    card = replace(machine().accelerators[0], memory_total_bytes=None, spec=None)
+    pool, tokens = ENGINE.capacity(llama(), settings(), replace(machine(), accelerators=(card,)))
+    assert pool.value is tokens.value is None
+    assert "not known" in pool.reason
+
+
+# -- starting --------------------------------------------------------------------------------------------------
+
+
+def test_the_longest_context_starts_and_one_page_more_does_not() -> None:
+    small = machine(19.5)
+    most = ENGINE.longest_context(llama(), settings(), small)
+    assert 0 < most < LLAMA_8B["max_position_embeddings"]
+    assert ENGINE.runs_on(llama(), settings(context=most), small).ok
+    refused = ENGINE.runs_on(llama(), settings(context=most + 1), small)
+    assert not refused.ok
+    assert f"--max-model-len {most}" in refused.fix
+
+
+def test_weights_without_room_say_so() -> None:
+    refused = ENGINE.runs_on(llama(), settings(), machine(16))
+    assert "0 B are left" in refused.reason
+    assert "any cache" in refused.fix
+    assert ENGINE.longest_context(llama(), settings(), machine(16)) == 0
+
+
+def test_heads_must_divide() -> None:
+    refused = ENGINE.runs_on(llama(), settings(devices=3), machine(count=3))
+    assert "32 attention heads cannot be divided by 3" in refused.reason
+
+
+@pytest.mark.parametrize(("kind", "card", "word"), [("AWQ-Int4", "MI300X", "rocm"), ("BF16", "v100-sxm2-16gb", "8.0")])
+def test_what_does_not_run_says_why(kind: str, card: str, word: str) -> None:
+    assert word in ENGINE.runs_on(llama(kind), settings(), machine(card=card)).reason
+
+
+# -- what it takes ---------------------------------------------------------------------------------------------
+
+
+def test_the_share_is_taken_whatever_the_model_needs() -> None:
+    little, large = (ENGINE.memory(llama(kind), settings(), machine())[0] for kind in ("AWQ-Int4", "BF16"))
+    assert little.total.known() == pytest.approx(large.total.known())
+    inside = sum(part.known() for name, part in little.parts.items() if name not in ("CUDA graphs", "driver"))
+    assert inside == pytest.approx(0.92 * machine().accelerators[0].memory_total_bytes)
+
+
+def test_several_devices_hold_a_part_each() -> None:
+    found = ENGINE.memory(llama(), settings(devices=2), machine(count=2))
+    assert [one.device for one in found] == ["GPU 0: H100 SXM5 80GB", "GPU 1: H100 SXM5 80GB", "RAM"]
+    assert found[0].parts["weights"].known() == pytest.approx(llama().weight_bytes / 2, rel=0.001)
+
+
+# From 70 GiB on vLLM runs larger batches, which take more than the next GiB adds.
+@given(st.floats(10, 50), st.floats(0, 19), st.integers(1, 131072), st.integers(1, 64))
+def test_a_larger_card_never_fits_less(gib: float, more: float, context: int, batch: int) -> None:
+    def fits(size: float) -> bool:
+        asked = settings(context, batch)
+        need = ENGINE.memory(llama(), asked, machine(size, card="RTX 4090"))[0].total
+        return Fit("", need, int(size * GIB)).verdict in ("fits", "tight")
+
+    assert fits(gib + more) >= fits(gib)
+
+
+@given(st.integers(1, 100_000), st.integers(1, 1000), st.integers(1, 16))
+def test_longer_and_more_requests_never_take_less(context: int, more: int, batch: int) -> None:
+    def of(context: int, batch: int) -> float:
+        return ENGINE.memory(llama(), settings(context, batch), machine())[0].total.known()
+
+    assert of(context + more, batch) >= of(context, batch)
+    assert of(context, batch + 1) >= of(context, batch)
+
+
+def test_a_cpu_sets_the_cache_aside() -> None:
+    found = ENGINE.memory(llama(), settings(devices=0), machine())
+    assert [one.device for one in found] == ["RAM"]
+    assert found[0].parts["KV pool"].known() == 4 * GIB
+    longer = ENGINE.memory(llama(), settings(devices=0, context=65536), machine())
+    assert longer[0].parts["KV pool"].known() == 65536 * TOKEN
+
+
+def test_it_only_predicts() -> None:
+    assert not ENGINE.available().ok
+    assert "predicts" in ENGINE.available().reason
+
+
+def test_every_format_has_its_usual_name() -> None:
+    assert set(NEEDS) <= {one.name for one in known()}
+    assert "EXL2" in ENGINE.supports(llama("EXL2-4.0")).reason
+
+
+def test_a_card_that_was_measured_has_a_speed() -> None:
+    alone = ENGINE.decode(llama(), settings(), machine(), 512).known()
+    together = ENGINE.decode(llama(), settings(), machine(), 512, 32).known()
+    assert 0 < alone < together < 32 * alone

@@ -39,19 +39,20 @@ IMAGE_PRIORS = {
 }  # fmt: skip
 SPEECH_PRIORS = {
     "utilisation": (0.45, 0.4), "frame_bytes": (100.0, 0.7), "encoder_layer_s": (3e-5, 1.0), "encoder_s": (3e-4, 1.0),
-    "score_bytes": (24.0, 0.7), "bandwidth_efficiency": (0.8, 0.2), "cache_efficiency": (0.8, 0.4),
-    "decoder_layer_s": (6e-5, 0.7), "step_s": (1e-4, 1.0), "unfused_cache": (2.0, 0.4),
+    "score_bytes": (24.0, 0.7), "bandwidth_efficiency": (0.8, 0.2), "cache_efficiency": (0.8, 0.3),
+    "shared_sound": (0.3, 0.8), "unfused_cache": (2.0, 0.4), "decoder_layer_s": (6e-5, 0.7),
+    "batch_layer_s": (3e-5, 0.7), "step_s": (1e-4, 1.0),
 }  # fmt: skip
 #: Log spread between measurements of one device that the fit need not explain.
 NOISE = 0.1
-#: Tails of the intervals; quantiles of few devices say little, so they are drawn out.
-TAIL, DRAWN_OUT, LEAST = 0.05, 1.25, 0.05
+#: Tails of the intervals, and the least half of one (log).
+TAIL, LEAST = 0.05, 0.05
 #: Engines of which nobody published seconds on a device: whose coefficients they borrow, what is known to differ, and
 #: by how much more they may be off. PyTorch's host needs 0.22 ms for a layer and 4 ms a step (measured, 2026-11-24).
 BORROWED: dict[str, tuple[dict[str, float], float, str]] = {
     "faster-whisper": ({}, 1.6, "borrowed from whisper.cpp: nobody published seconds per step of faster-whisper"),
     "openai-whisper": (
-        {"encoder_layer_s": 1.5e-4, "decoder_layer_s": 3e-4, "step_s": 4e-3}, 2.0,
+        {"encoder_layer_s": 1.5e-4, "decoder_layer_s": 3e-4, "step_s": 4e-3, "shared_sound": 1.0}, 2.0,
         "borrowed from whisper.cpp, with the host's time measured on PyTorch's side: nobody published seconds per step",
     ),
 }  # fmt: skip
@@ -84,12 +85,13 @@ def fit(
     for row in rows:
         groups[group_of(row)] += 1
     weights = np.array([1 / math.sqrt(groups[group_of(row)]) for row in rows]) * 2 / NOISE
+    measured = np.array([row.seconds for row in rows])
     first = np.log([value for value, _ in priors.values()])
     spread = np.array([width for _, width in priors.values()])
 
     def residuals(theta: np.ndarray) -> np.ndarray:
         numbers = dict(zip(priors, np.exp(theta), strict=True))
-        errors = np.array([math.log(seconds(row, numbers) / row.seconds) for row in rows])
+        errors = np.log(np.array(seconds(rows, numbers)) / measured)
         return np.concatenate([weights * errors, (theta - first) / spread])
 
     return dict(zip(priors, map(float, np.exp(minimised(residuals, first))), strict=True))
@@ -102,34 +104,36 @@ def group_of(row: ImageRow | SpeechRow) -> tuple[str, str, str]:
 
 
 def left_out(
-    rows: Sequence[Row], priors: Mapping[str, tuple[float, float]], seconds: Callable[[Row, Numbers], float]
+    rows: Sequence[Row], priors: Mapping[str, tuple[float, float]], seconds: Predicted[Row]
 ) -> list[tuple[Row, float]]:
     """Every row with the log of measured over predicted, by a fit that had not seen its device."""
     found = []
     for key in sorted({row.device.key for row in rows}):
         numbers = fit([row for row in rows if row.device.key != key], priors, seconds)
-        found += [(row, math.log(row.seconds / seconds(row, numbers))) for row in rows if row.device.key == key]
+        mine = [row for row in rows if row.device.key == key]
+        found += [(row, math.log(row.seconds / one)) for row, one in zip(mine, seconds(mine, numbers), strict=True)]
     return found
 
 
 def summary(pairs: Sequence[tuple[Row, float]]) -> dict[str, Any]:
     """Errors of the predicted time as fractions of the measured one, and how many rows others' intervals hold."""
-    errors = [abs(math.expm1(-log)) for _, log in pairs]
     devices = by_device(pairs)
-    inside = []
-    for key, mine in devices.items():
-        others = [log for other, logs in devices.items() if other != key for log in logs]
-        low, high = bounds(others or mine)
-        inside.append(float(np.mean([low <= log <= high for log in mine])))
+    errors = {key: np.abs(np.expm1(-np.array(logs))) for key, logs in devices.items()}
+    every = np.concatenate(list(errors.values()))
     return {
         "rows": len(pairs), "devices": len(devices),
-        "mean_over_devices": rounded(
-            float(np.mean([np.mean(np.abs(np.expm1(-np.array(v)))) for v in devices.values()]))
-        ),
-        "median": rounded(float(np.median(errors))), "p95": rounded(float(np.quantile(errors, 0.95))),
-        "in_interval": rounded(float(np.mean(inside))),
-        "mean_by_device": {k: rounded(float(np.mean(np.abs(np.expm1(-np.array(v)))))) for k, v in devices.items()},
+        "mean_over_devices": rounded(float(np.mean([np.mean(mine) for mine in errors.values()]))),
+        "median": rounded(float(np.median(every))), "p95": rounded(float(np.quantile(every, 0.95))),
+        "in_interval": rounded(float(np.mean([inside(devices, key) for key in devices]))),
+        "mean_by_device": {key: rounded(float(np.mean(mine))) for key, mine in errors.items()},
     }  # fmt: skip
+
+
+def inside(devices: Mapping[str, list[float]], key: str) -> float:
+    """The fraction of a device's rows that lie in the interval which the other devices give."""
+    others = {other: logs for other, logs in devices.items() if other != key}
+    low, high = bounds(others or devices)
+    return float(np.mean([low <= log <= high for log in devices[key]]))
 
 
 def by_device(pairs: Sequence[tuple[Row, float]]) -> dict[str, list[float]]:
@@ -139,14 +143,15 @@ def by_device(pairs: Sequence[tuple[Row, float]]) -> dict[str, list[float]]:
     return dict(sorted(groups.items()))
 
 
-def bounds(logs: Sequence[float]) -> tuple[float, float]:
-    """The interval (log) that most measurements lay in, drawn out for the devices nobody measured."""
+def bounds(devices: Mapping[str, list[float]]) -> tuple[float, float]:
+    """The interval (log) that most measurements lay in, drawn out the more the fewer devices there are."""
+    logs, drawn_out = [log for mine in devices.values() for log in mine], 1 + 1 / len(devices)
     low, high = float(np.quantile(logs, TAIL)), float(np.quantile(logs, 1 - TAIL))
-    return min(low, -LEAST) * DRAWN_OUT, max(high, LEAST) * DRAWN_OUT
+    return min(low, -LEAST) * drawn_out, max(high, LEAST) * drawn_out
 
 
-def spread(logs: Sequence[float]) -> dict[str, float]:
-    low, high = bounds(logs)
+def spread(pairs: Sequence[tuple[Row, float]]) -> dict[str, float]:
+    low, high = bounds(by_device(pairs))
     return {"low": rounded(math.exp(low)), "high": rounded(math.exp(high))}
 
 
@@ -157,12 +162,15 @@ def rounded(number: float) -> float:
 # -- images ----------------------------------------------------------------------------------------------------
 
 
-def image_seconds(row: ImageRow, numbers: Numbers) -> float:
+def image_seconds(rows: Sequence[ImageRow], numbers: Numbers) -> list[float]:
     c = image_record(numbers)
-    return sum(
-        term.times * diffusion.seconds(term.work, row.device, c, float32=term.float32, compiled=term.compiled)
-        for term in row.terms
-    )
+    return [
+        sum(
+            term.times * diffusion.seconds(term.work, row.device, c, float32=term.float32, compiled=term.compiled)
+            for term in row.terms
+        )
+        for row in rows
+    ]
 
 
 WATT_FLOPS = {
@@ -190,7 +198,6 @@ def images() -> dict[str, Any]:
     unseen = left_out(rows, IMAGE_PRIORS, image_seconds)
     kinds = {kind: [pair for pair in unseen if pair[0].kind == kind] for kind in ("step", "vae", "image")}
     table = {kind: summary(pairs) for kind, pairs in kinds.items()} | {"all": summary(unseen)}
-    steps = [log for row, log in unseen if row.kind == "step"]
     medians = [float(np.median(logs)) for logs in by_device(unseen).values()]
     worst = max(abs(one) for one in medians)
     c = image_record(numbers)
@@ -200,7 +207,7 @@ def images() -> dict[str, Any]:
         "offload_s_per_byte": offload_s_per_byte(), "workspace": media_memory.workspaces(),
         "architectures": sorted({row.device.architecture for row in rows}),
         "spreads": {
-            "step": spread(steps), "image": spread([log for _, log in unseen]),
+            "step": spread(kinds["step"]), "image": spread(unseen),
             "elsewhere": {"low": rounded(math.exp(-worst / 2)), "high": rounded(math.exp(worst / 2))},
         },
         "rows": len(rows), "fitted_devices": len({row.device.key for row in rows}),
@@ -221,26 +228,24 @@ def offload_s_per_byte() -> float:
 # -- speech ----------------------------------------------------------------------------------------------------
 
 
-def speech_seconds(row: SpeechRow, numbers: Numbers) -> float:
-    c = speech_record(numbers)
-    if row.kind == "encoder":
-        return whisper.encoder_seconds(row.model, row.device, c, fused=row.fused)
-    return whisper.step_seconds(row.model, row.device, c, BATCH if row.kind == "batch" else 1, fused=row.fused)
-
-
-def speech_record(numbers: Numbers) -> SpeechCoefficients:
-    """The candidate as a record; what the arithmetic does not use is empty."""
-    return SpeechCoefficients(
+def speech_seconds(rows: Sequence[SpeechRow], numbers: Numbers) -> list[float]:
+    c = SpeechCoefficients(
         name="", engine="whisper.cpp", runtime="", spreads={}, rows=0, fitted_devices=0, source="", checked=CHECKED,
         **numbers,
     )  # fmt: skip
+    return [
+        whisper.encoder_seconds(row.model, row.device, c, fused=row.fused)
+        if row.kind == "encoder"
+        else whisper.step_seconds(row.model, row.device, c, BATCH if row.kind == "batch" else 1, fused=row.fused)
+        for row in rows
+    ]
 
 
 def voices() -> dict[str, Any]:
     """Fit whisper.cpp on both runtimes, borrow for the others, write the records; returns the tables of errors."""
     every, skipped = published_media.speech_rows()
     records, tables = {}, {}
-    for vendor, runtime in whisper.RUNTIMES.items():
+    for vendor, runtime in (("NVIDIA", "cuda"), ("Apple", "metal")):
         rows = [row for row in every if row.device.vendor == vendor]
         numbers = {name: rounded(value) for name, value in fit(rows, SPEECH_PRIORS, speech_seconds).items()}
         unseen = left_out(rows, SPEECH_PRIORS, speech_seconds)
@@ -249,7 +254,7 @@ def voices() -> dict[str, Any]:
         tables[runtime] = table
         records[f"whisper.cpp on {runtime}"] = {
             "engine": "whisper.cpp", "runtime": runtime, **numbers,
-            "spreads": {kind: spread([log for _, log in pairs]) for kind, pairs in kinds.items()},
+            "spreads": {kind: spread(pairs) for kind, pairs in kinds.items()},
             "rows": len(rows), "fitted_devices": len({row.device.key for row in rows}),
             "error": table["all"]["mean_over_devices"], "source": SOURCE.format("whisper_speed.csv"),
             "checked": CHECKED,
@@ -273,8 +278,15 @@ def borrowed(engine: str, lender: Mapping[str, Any], known: Numbers, wider: floa
 # -- the run ---------------------------------------------------------------------------------------------------
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes everything out where it stands."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def write(file: str, records: Mapping[str, Any]) -> None:
-    text = yaml.safe_dump(dict(records), sort_keys=False, width=118, allow_unicode=True)
+    text = yaml.dump(dict(records), Dumper=_Plain, sort_keys=False, width=118, allow_unicode=True)
     (CATALOG / file).write_text(HEAD + text, encoding="utf-8")
 
 

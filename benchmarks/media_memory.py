@@ -41,7 +41,7 @@ SDXL: dict[str, tuple[str, Tricks, bool]] = {
     "fp16 + Tiny Autoencoder": ("FP16", Tricks(), False),
 }
 PIXART = {
-    "FP16": "FP16", "FP8 DiT": "FP8", "FP8 DiT + TE": "FP8+FP8", "INT8 DiT + TE": "int8wo+int8wo",
+    "FP16": "FP16", "FP8 DiT": "FP8+FP16", "FP8 DiT + TE": "FP8+FP8", "INT8 DiT + TE": "int8wo+int8wo",
     "INT4 DiT (bf16)": "int4wo-128", "INT4 DiT + TE (bf16)": "int4wo-128+int4wo-128",
 }  # fmt: skip
 

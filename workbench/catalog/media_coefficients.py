@@ -56,11 +56,13 @@ class ImageCoefficients:
 class SpeechCoefficients:
     """One engine for speech on one runtime.
 
-    utilisation: fraction of the matrix rate that encoder and prompt reach; frame_bytes: memory traffic of the encoder
-    per layer, frame and channel; encoder_layer_s, encoder_s: per layer, and once a window; score_bytes: memory traffic
-    of an attention score without fused attention. bandwidth_efficiency,
-    cache_efficiency: fractions of the bandwidth reached when reading weights and caches; decoder_layer_s, step_s: per
-    layer, and once a step; unfused_cache: how many times longer caches take without fused attention.
+    utilisation: fraction of the matrix rate that the encoder reaches; frame_bytes: its memory traffic per layer, frame
+    and channel; encoder_layer_s, encoder_s: per layer, and once a window; score_bytes: memory traffic of an attention
+    score without fused attention.
+    bandwidth_efficiency, cache_efficiency: fractions of the bandwidth reached when reading weights and caches;
+    shared_sound: part of the sound's cache that every further beam reads anew; unfused_cache: how many times longer
+    caches take without fused attention; decoder_layer_s, batch_layer_s, step_s: per layer, per layer on top once there
+    are several beams, and once a step.
     spreads: by kind of prediction; error: mean on devices left out, None where nothing of the engine was published.
     """
 
@@ -74,9 +76,11 @@ class SpeechCoefficients:
     score_bytes: float
     bandwidth_efficiency: float
     cache_efficiency: float
-    decoder_layer_s: float
-    step_s: float
+    shared_sound: float
     unfused_cache: float
+    decoder_layer_s: float
+    batch_layer_s: float
+    step_s: float
     spreads: dict[str, Spread]
     rows: int
     fitted_devices: int

@@ -126,6 +126,10 @@ class Engine(ABC, Generic[AnyModel]):
     def supports(self, model: AnyModel) -> Availability:
         """Say whether this engine can run this model, by its format and architecture."""
 
+    def runs_on(self, model: AnyModel, settings: Settings, machine: Machine) -> Availability:
+        """Say whether the devices of these settings can run this model."""
+        return self.supports(model)
+
     @abstractmethod
     def memory(self, model: AnyModel, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
         """Predict the peak memory (bytes): first the device that matters most, then the others, then 'RAM'.

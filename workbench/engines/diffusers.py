@@ -22,7 +22,7 @@ _DENOISERS = frozenset({
     "FP32", "FP16", "BF16", "FP8", "LLM.int8", "int8wo", "int4wo-128", "int4wo-64", "NF4", "NF4-DQ",
     "Q2_K", "Q3_K", "Q4_0", "Q4_1", "Q4_K", "Q5_0", "Q5_1", "Q5_K", "Q6_K", "Q8_0",
 })  # fmt: skip
-_TEXT_ENCODERS = frozenset({"FP8", "LLM.int8", "int8wo", "int4wo-128", "NF4", "NF4-DQ"})
+_TEXT_ENCODERS = frozenset({"FP16", "FP8", "LLM.int8", "int8wo", "int4wo-128", "NF4", "NF4-DQ"})
 
 
 class Diffusers(Engine[ImageModel]):

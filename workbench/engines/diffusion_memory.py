@@ -91,7 +91,8 @@ def _of_denoising(model: ImageModel, shape: ImageShape, *, fused: bool) -> Estim
         {"pictures at once": f"{pictures}, guidance included", "attention": "fused" if fused else "not fused"},
         COUNTED,
     )
-    return Estimate.within(one * pictures * _precision(model), "B", basis, 0.1, 1.0)
+    convolves = c.convolution > c.linear / 10  # their workspaces can be several times what lives
+    return Estimate.within(one * pictures * _precision(model), "B", basis, 0.1, 8.0 if convolves else 1.0)
 
 
 def _of_decoding(model: ImageModel, shape: ImageShape, workspace: Mapping[str, float], tricks: Tricks) -> Estimate:

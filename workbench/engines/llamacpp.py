@@ -1,7 +1,8 @@
 """llama.cpp: GGUF models, as `llama-server` when it is on PATH, else the server inside the `xllamacpp` package.
 
 Both are the same program with the same settings; what differs is how they were compiled. It predicts for CPUs and for
-accelerators; what it starts runs on the CPU so far. Its memory terms are in `llamacpp_memory`.
+accelerators; what it starts runs on the CPU so far. Its memory terms are in `llamacpp_memory`, its speed
+in `llamacpp_speed`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from workbench.engines import llamacpp_memory as memory
+from workbench.engines import llamacpp_speed as speed
 from workbench.engines.contract import Availability, Launch, Settings, TextEngine
 from workbench.errors import EngineUnavailable
-from workbench.evidence import Basis, Breakdown, Estimate
+from workbench.evidence import Breakdown, Estimate
 from workbench.machine import Machine
 from workbench.models import Model
-from workbench.models.architecture import bytes_per_element, kv_bytes_per_token
 from workbench.units import MIB
 
 #: Architectures of the gguf library that make no text.
@@ -39,6 +40,7 @@ class LlamaCpp(TextEngine):
     title = "llama.cpp"
     formats = frozenset({"gguf"})
     capabilities = frozenset({"chat", "complete"})
+    runtimes = frozenset({"cpu", "cuda", "rocm", "metal", "xpu"})
     benchmark_options = MappingProxyType({"ignore_eos": True, "cache_prompt": False})
 
     def __init__(self) -> None:
@@ -87,48 +89,10 @@ class LlamaCpp(TextEngine):
     # -- speed -------------------------------------------------------------------------------------------------
 
     def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int, batch: int = 1) -> Estimate:
-        if machine.calibration is None:
-            return Estimate.unknown("s", UNCALIBRATED)
-        one_core = machine.calibration.matrix_throughput_one_core.value
-        rate = one_core * PREFILL_EFFICIENCY * settings.prefill_threads
-        a = model.architecture
-        dense = 2 * (model.active_parameters - _lookup_parameters(model)) * tokens
-        attention = 2 * a.layers * a.heads * (a.key_length + a.value_length) * tokens**2 / 2
-        basis = Basis(
-            "floating-point operations of prompt and causal attention ÷ (matrix throughput × efficiency)",
-            {
-                "operations": f"{(dense + attention) / 1e9:.3g} GFLOP for {tokens} tokens",
-                "matrix throughput": f"{one_core / 1e9:.3g} GFLOP/s a core × {settings.prefill_threads} threads",
-                "efficiency": f"{PREFILL_EFFICIENCY}",
-            },
-            SPEED_SOURCE,
-        )
-        return Estimate.within((dense + attention) / rate, "s", basis, *PREFILL_INTERVAL)
+        return speed.prefill(model, settings, machine, tokens, batch)
 
     def decode(self, model: Model, settings: Settings, machine: Machine, depth: int, batch: int = 1) -> Estimate:
-        if machine.calibration is None:
-            return Estimate.unknown("s", UNCALIBRATED)
-        if memory.is_recurrent(model.architecture):
-            return Estimate.unknown("s", memory.RECURRENT)
-        one_core = machine.calibration.read_bandwidth_one_core.value
-        bandwidth = min(machine.calibration.read_bandwidth.value, one_core * settings.threads)
-        a = model.architecture
-        weights_s = model.decode_read_bytes / (bandwidth * DECODE_EFFICIENCY)
-        # Flash attention on a CPU reads the keys and values once per query head, not once per KV head.
-        heads = a.heads if settings.flash_attention else a.kv_heads
-        per_token = kv_bytes_per_token(a, bytes_per_element(settings.cache_type)) * heads / a.kv_heads
-        cache_s = depth * per_token / (one_core * settings.threads * ATTENTION_EFFICIENCY)
-        basis = Basis(
-            "weights read ÷ (bandwidth × e) + cache read ÷ (bandwidth × e_attention) + layers × overhead",
-            {
-                "weights read": f"{model.decode_read_bytes / 1e6:.4g} MB a token",
-                "bandwidth": f"{bandwidth / 1e9:.3g} GB/s with {settings.threads} threads",
-                "depth": f"{depth} tokens",
-                "e, e_attention, overhead": f"{DECODE_EFFICIENCY}, {ATTENTION_EFFICIENCY}, {LAYER_S * 1e6:.0f} µs",
-            },
-            SPEED_SOURCE,
-        )
-        return Estimate.within(weights_s + cache_s + a.layers * LAYER_S, "s", basis, *DECODE_INTERVAL)
+        return speed.decode(model, settings, machine, depth, batch)
 
     # -- launching ---------------------------------------------------------------------------------------------
 
@@ -184,16 +148,3 @@ def _version(binary: str) -> str:
         return "unknown"
     found = re.search(r"version: (.+)", done.stderr + done.stdout)
     return found[1].strip() if found else "unknown"
-
-
-def _lookup_parameters(model: Model) -> int:
-    """Parameters that a prompt's tokens only look up: the embedding; a tied head is used for the last token alone."""
-    return model.architecture.vocabulary * model.architecture.hidden
-
-
-UNCALIBRATED = "this machine has not been calibrated: run `workbench machine --calibrate`"
-# Speed coefficients: one machine, two cores; the intervals say how little that is until the ledger has more.
-SPEED_SOURCE = "fitted to the embedded model on one x86-64 machine (2 cores); wide until the ledger has this machine"
-PREFILL_EFFICIENCY, PREFILL_INTERVAL = 0.44, (0.5, 1.0)
-DECODE_EFFICIENCY, ATTENTION_EFFICIENCY, LAYER_S = 0.45, 0.19, 20e-6
-DECODE_INTERVAL = (0.5, 1.0)

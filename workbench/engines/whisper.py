@@ -15,6 +15,7 @@ from workbench.catalog.accelerators import AcceleratorSpec
 from workbench.catalog.coefficients import Spread
 from workbench.catalog.media_coefficients import SpeechCoefficients, speech_coefficients
 from workbench.engines.contract import Settings
+from workbench.engines.device_memory import runtime
 from workbench.errors import UsageError
 from workbench.evidence import Basis, Estimate
 from workbench.machine import Machine
@@ -28,7 +29,6 @@ DEPTH = 128
 #: Shares of a CPU's measured matrix throughput and bandwidth, time per layer, and how far a time may be off.
 CPU_UTILISATION, CPU_BANDWIDTH, CPU_LAYER_S, CPU_SPREAD = 0.7, 0.75, 1e-4, Spread(0.5, 2.5)
 CPU_SOURCE = "openai-whisper with random weights (tiny to small) on one x86-64 machine (2 cores), 2026-11-24"
-RUNTIMES = {"NVIDIA": "cuda", "Apple": "metal"}
 MOST_BEAMS = 20
 UNCALIBRATED = "this machine has not been calibrated: run `workbench machine --calibrate`"
 
@@ -57,15 +57,16 @@ def encoder_seconds(model: SpeechModel, device: AcceleratorSpec, c: SpeechCoeffi
 
 
 def step_seconds(
-    model: SpeechModel, device: AcceleratorSpec, c: SpeechCoefficients, beams: int = 1, *, fused: bool = True,
-    weight_reads: float = 1.0,
+    model: SpeechModel, device: AcceleratorSpec, c: SpeechCoefficients, beams: int = 1, windows: int = 1, *,
+    fused: bool = True, weight_reads: float = 1.0,
 ) -> float:  # fmt: skip
-    """Seconds of one step of the decoder for `beams` beams."""
+    """Seconds of one step of the decoder for `beams` beams of each of `windows` windows."""
     weights = model.decode_read_bytes * weight_reads / (c.bandwidth_efficiency * device.bandwidth_bytes_per_s)
-    cache = model.cross_cache_bytes() + model.self_cache_bytes(DEPTH)
-    reading = beams * cache / (c.cache_efficiency * device.bandwidth_bytes_per_s)
-    launches = model.text_layers * c.decoder_layer_s + c.step_s
-    return weights + reading * (1.0 if fused else c.unfused_cache) + launches
+    sound = model.cross_cache_bytes() * (1 + c.shared_sound * (beams - 1))
+    cache = windows * (sound + beams * model.self_cache_bytes(DEPTH)) * (1.0 if fused else c.unfused_cache)
+    per_layer = c.decoder_layer_s + (c.batch_layer_s if beams * windows > 1 else 0.0)
+    reading = cache / (c.cache_efficiency * device.bandwidth_bytes_per_s)
+    return weights + reading + model.text_layers * per_layer + c.step_s
 
 
 # -- estimates -------------------------------------------------------------------------------------------------
@@ -90,30 +91,29 @@ def encoder(model: SpeechModel, device: AcceleratorSpec, c: SpeechCoefficients, 
 
 
 def step(
-    model: SpeechModel, device: AcceleratorSpec, c: SpeechCoefficients, beams: int = 1, *, fused: bool = True,
-    weight_reads: float = 1.0,
+    model: SpeechModel, device: AcceleratorSpec, c: SpeechCoefficients, beams: int = 1, windows: int = 1, *,
+    fused: bool = True, weight_reads: float = 1.0,
 ) -> Estimate:  # fmt: skip
-    """Seconds of one step of the decoder: a token for each of `beams` beams."""
+    """Seconds of one step of the decoder: a token for each beam of each window."""
     inputs = {
-        "weights read": f"{model.decode_read_bytes / 1e6:.4g} MB",
-        "caches read": f"{beams} × {(model.cross_cache_bytes() + model.self_cache_bytes(DEPTH)) / 1e6:.4g} MB",
+        "weights read": f"{model.decode_read_bytes * weight_reads / 1e6:.4g} MB",
+        "cache of the sound": f"{windows} × {model.cross_cache_bytes() / 1e6:.4g} MB, {beams} beams",
         "bandwidth": f"{device.bandwidth_bytes_per_s / 1e9:.4g} GB/s × {c.bandwidth_efficiency:.2f} reached",
         "layers": f"{model.text_layers} × {c.decoder_layer_s * 1e6:.0f} µs",
     }
     basis = Basis("weights and caches ÷ bandwidth + layers × overhead", inputs, source_of(c))
-    value = step_seconds(model, device, c, beams, fused=fused, weight_reads=weight_reads)
-    return _within(value, c.spreads["batch" if beams > 1 else "step"], basis)
+    value = step_seconds(model, device, c, beams, windows, fused=fused, weight_reads=weight_reads)
+    return _within(value, c.spreads["batch" if beams * windows > 1 else "step"], basis)
 
 
 def speeds(model: SpeechModel, settings: Settings, machine: Machine, habits: Habits) -> Mapping[str, Estimate]:
     """'window': seconds from a window's sound to its text; 'real_time_factor': seconds of work per second of sound."""
-    beams = checked_beams(settings)
-    together = beams * (settings.concurrency if habits.batches else 1)
+    checked_beams(settings)
+    windows = settings.concurrency if habits.batches else 1
     where = _on_device if settings.devices else _on_cpu
-    parts = where(model, settings, machine, together, habits)
+    parts = where(model, settings, machine, windows, habits)
     if isinstance(parts, str):
         return {"window": Estimate.unknown("s", parts), "real_time_factor": Estimate.unknown("ratio", parts)}
-    windows = settings.concurrency if habits.batches else 1
     window = _window(*parts, windows)
     factor = windows * WINDOW_S
     value, low, high = (bound / factor for bound in (window.known(), window.low or 0.0, window.high or 0.0))
@@ -134,22 +134,22 @@ def _window(encode: Estimate, one: Estimate, windows: int) -> Estimate:
 
 
 def _on_device(
-    model: SpeechModel, settings: Settings, machine: Machine, together: int, habits: Habits
+    model: SpeechModel, settings: Settings, machine: Machine, windows: int, habits: Habits
 ) -> tuple[Estimate, Estimate] | str:
     """Encoder and step on the first device; a text says why nobody knows."""
     card, fused = settings.accelerators(machine)[0], settings.flash_attention
     if card.spec is None:
         return f"nothing is known of {card.name}: its name is not in the catalog"
-    name = f"{habits.engine} on {RUNTIMES.get(card.spec.vendor, '')}"
+    name = f"{habits.engine} on {runtime(card)}"
     if name not in speech_coefficients() or matrix_flops(card.spec) is None:
         return f"no published measurement of {habits.engine} on {card.spec.vendor} devices is known"
     c = speech_coefficients()[name]
-    one = step(model, card.spec, c, together, fused=fused, weight_reads=habits.weight_reads)
+    one = step(model, card.spec, c, settings.beam, windows, fused=fused, weight_reads=habits.weight_reads)
     return encoder(model, card.spec, c, fused=fused), one
 
 
 def _on_cpu(
-    model: SpeechModel, settings: Settings, machine: Machine, together: int, habits: Habits
+    model: SpeechModel, settings: Settings, machine: Machine, windows: int, habits: Habits
 ) -> tuple[Estimate, Estimate] | str:
     """The same from the measured matrix throughput and bandwidth."""
     if machine.calibration is None:
@@ -162,6 +162,7 @@ def _on_cpu(
         {"rate": f"{rate / 1e9:.3g} GFLOP/s reached", "bandwidth": f"{bandwidth / 1e9:.3g} GB/s reached"},
         CPU_SOURCE,
     )
+    together = windows * settings.beam
     cache = model.cross_cache_bytes(4) + model.self_cache_bytes(DEPTH, 4)
     reading = (model.decode_read_bytes * habits.weight_reads + together * cache) / bandwidth
     one = reading + together * model.decoder_flops / rate + model.text_layers * CPU_LAYER_S

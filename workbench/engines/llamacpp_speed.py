@@ -1,0 +1,187 @@
+"""How fast llama.cpp is, on a CPU, on accelerators, and with some layers on each.
+
+On a CPU the machine's own calibration says how fast it reads and multiplies; the coefficients below say what share of
+that llama.cpp reaches. On accelerators the coefficients are fitted to published runs (`device_speed`). Layers dealt to
+unlike places work one after the other: their times add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import reduce
+from typing import TypeVar
+
+from workbench.engines import device_speed
+from workbench.engines.contract import Settings
+from workbench.engines.llamacpp_memory import RECURRENT, deal_layers, is_recurrent
+from workbench.evidence import Basis, Estimate
+from workbench.machine import Machine
+from workbench.models import Architecture, Model, Tensor
+from workbench.models.architecture import bytes_per_element, kv_bytes
+
+UNCALIBRATED = "this machine has not been calibrated: run `workbench machine --calibrate`"
+# Speed coefficients: one machine, two cores; the intervals say how little that is until the ledger has more.
+SPEED_SOURCE = "fitted to the embedded model on one x86-64 machine (2 cores); wide until the ledger has this machine"
+PREFILL_EFFICIENCY, PREFILL_INTERVAL = 0.44, (0.5, 1.0)
+DECODE_EFFICIENCY, ATTENTION_EFFICIENCY, LAYER_S = 0.45, 0.19, 20e-6
+DECODE_INTERVAL = (0.5, 1.0)
+ENGINE = "llama.cpp"
+T = TypeVar("T")
+
+
+def prefill(model: Model, settings: Settings, machine: Machine, tokens: int, batch: int) -> Estimate:
+    """Seconds to process `batch` prompts of `tokens` tokens each."""
+    if not settings.devices:
+        return _prefill_on_cpu(model, settings, machine, tokens, batch)
+    if _is_uniform(settings, machine):
+        found = device_speed.known(ENGINE, ENGINE, settings.accelerators(machine))
+        devices, split = len(settings.devices), _split(settings)
+        return device_speed.prefill(found, model, tokens, batch, devices=devices, split=split)
+    return _one_after_the_other(
+        model, settings, machine,
+        lambda part, found: device_speed.prefill(found, part, tokens, batch),
+        lambda part: _prefill_on_cpu(part, settings, machine, tokens, batch),
+    )  # fmt: skip
+
+
+def decode(model: Model, settings: Settings, machine: Machine, depth: int, batch: int) -> Estimate:
+    """Seconds of one step: a token for each of `batch` requests, each `depth` tokens deep."""
+    if is_recurrent(model.architecture):
+        return Estimate.unknown("s", RECURRENT)
+    if not settings.devices:
+        return _decode_on_cpu(model, settings, machine, depth, batch)
+    kind = settings.cache_type
+    if _is_uniform(settings, machine):
+        found = device_speed.known(ENGINE, ENGINE, settings.accelerators(machine))
+        devices, split = len(settings.devices), _split(settings)
+        return device_speed.decode(found, model, kind, depth, batch=batch, devices=devices, split=split)
+    return _one_after_the_other(
+        model, settings, machine,
+        lambda part, found: device_speed.decode(found, part, kind, depth, batch=batch),
+        lambda part: _decode_on_cpu(part, settings, machine, depth, batch),
+    )  # fmt: skip
+
+
+def _split(settings: Settings) -> str:
+    return "tensor" if settings.tensor_parallel else "layer"
+
+
+def _is_uniform(settings: Settings, machine: Machine) -> bool:
+    """Whether all layers lie on devices of one kind."""
+    names = {card.name for card in settings.accelerators(machine)}
+    return settings.device_layers is None and len(names) == 1
+
+
+def _one_after_the_other(
+    model: Model,
+    settings: Settings,
+    machine: Machine,
+    on_device: Callable[[Model, device_speed.Known | str], Estimate],
+    on_cpu: Callable[[Model], Estimate],
+) -> Estimate:
+    """The sum over the places where layers lie; what passes from one to the next is small beside it."""
+    dealt = deal_layers(model, settings, machine)
+    cards = settings.accelerators(machine)
+    times = [
+        on_cpu(part) if place is None else on_device(part, device_speed.known(ENGINE, ENGINE, [cards[place]]))
+        for place, part in _parts(model, dealt).items()
+    ]
+    return reduce(_plus, times)
+
+
+def _parts(model: Model, dealt: tuple[int | None, ...]) -> dict[int | None, Model]:
+    """The model cut into what lies in each place. The output goes with the last layer's place."""
+    parts: dict[int | None, Model] = {}
+    for place in dict.fromkeys(dealt):
+        layers = [layer for layer, at in enumerate(dealt[:-1]) if at == place]
+        here = {f"blk.{layer}" for layer in layers}
+        tensors = tuple(tensor for tensor in model.tensors if _block(tensor) in here or (
+            not tensor.name.startswith("blk.") and dealt[-1] == place))  # fmt: skip
+        parts[place] = replace(model, tensors=tensors, architecture=_cut(model, layers))
+    return parts
+
+
+def _block(tensor: Tensor) -> str:
+    """'blk.7' of 'blk.7.attn_q.weight'."""
+    return ".".join(tensor.name.split(".", 2)[:2])
+
+
+def _cut(model: Model, layers: list[int]) -> Architecture:
+    a = model.architecture
+
+    def chosen(values: tuple[T, ...]) -> tuple[T, ...]:
+        return tuple(values[layer] for layer in layers) if values else ()
+
+    return replace(
+        a, layers=len(layers), windowed=chosen(a.windowed), kv_heads_per_layer=chosen(a.kv_heads_per_layer),
+        feed_forward_per_layer=chosen(a.feed_forward_per_layer),
+        recurrent_values_per_layer=chosen(a.recurrent_values_per_layer),
+    )  # fmt: skip
+
+
+def _plus(one: Estimate, other: Estimate) -> Estimate:
+    """Both times; unknown if either is. Bounds add up: they err together."""
+    if one.value is None or other.value is None:
+        return one if one.value is None else other
+    value, low, high = ((getattr(one, name) or 0) + (getattr(other, name) or 0) for name in ("value", "low", "high"))
+    inputs = {"here": str(one), "and there": str(other)}
+    basis = Basis("places one after the other", inputs, f"{one.basis.source}; {other.basis.source}")
+    return Estimate(value, low, high, "s", basis)
+
+
+def _prefill_on_cpu(model: Model, settings: Settings, machine: Machine, tokens: int, batch: int) -> Estimate:
+    if machine.calibration is None:
+        return Estimate.unknown("s", UNCALIBRATED)
+    one_core = machine.calibration.matrix_throughput_one_core.value
+    rate = one_core * PREFILL_EFFICIENCY * settings.prefill_threads
+    operations = batch * _operations(model, tokens)
+    basis = Basis(
+        "floating-point operations of prompt and causal attention ÷ (matrix throughput × efficiency)",
+        {
+            "operations": f"{operations / 1e9:.3g} GFLOP for {batch * tokens} tokens",
+            "matrix throughput": f"{one_core / 1e9:.3g} GFLOP/s a core × {settings.prefill_threads} threads",
+            "efficiency": f"{PREFILL_EFFICIENCY}",
+        },
+        SPEED_SOURCE,
+    )
+    return Estimate.within(operations / rate, "s", basis, *PREFILL_INTERVAL)
+
+
+def _operations(model: Model, tokens: int) -> float:
+    """FLOP of a prompt. Its tokens only look the embedding up; a tied head is used for the last token alone."""
+    a = model.architecture
+    looked_up = a.vocabulary * a.hidden if any(t.is_looked_up for t in model.tensors) else 0
+    dense = 2 * (model.active_parameters - looked_up) * tokens
+    return dense + 2 * a.layers * a.heads * (a.key_length + a.value_length) * tokens**2 / 2
+
+
+def _decode_on_cpu(model: Model, settings: Settings, machine: Machine, depth: int, batch: int) -> Estimate:
+    if machine.calibration is None:
+        return Estimate.unknown("s", UNCALIBRATED)
+    one_core = machine.calibration.read_bandwidth_one_core.value
+    bandwidth = min(machine.calibration.read_bandwidth.value, one_core * settings.threads)
+    a = model.architecture
+    weights_s = model.decode_read_bytes / (bandwidth * DECODE_EFFICIENCY)
+    # Flash attention on a CPU reads the keys and values once per query head, not once per KV head.
+    heads = a.heads / a.kv_heads if settings.flash_attention else 1.0
+    cache = batch * kv_bytes(a, depth, bytes_per_element(settings.cache_type)) * heads
+    cache_s = cache / (one_core * settings.threads * ATTENTION_EFFICIENCY)
+    multiply_s = (
+        2
+        * model.active_parameters
+        / (machine.calibration.matrix_throughput_one_core.value * settings.threads * PREFILL_EFFICIENCY)
+    )
+    basis = Basis(
+        "weights read ÷ (bandwidth × e) + cache read ÷ (bandwidth × e_attention) + layers × overhead"
+        + (" + operations of further requests ÷ matrix throughput" if batch > 1 else ""),
+        {
+            "weights read": f"{model.decode_read_bytes / 1e6:.4g} MB a token",
+            "bandwidth": f"{bandwidth / 1e9:.3g} GB/s with {settings.threads} threads",
+            "depth": f"{depth} tokens, requests: {batch}",
+            "e, e_attention, overhead": f"{DECODE_EFFICIENCY}, {ATTENTION_EFFICIENCY}, {LAYER_S * 1e6:.0f} µs",
+        },
+        SPEED_SOURCE,
+    )
+    total = weights_s + cache_s + a.layers * LAYER_S + (batch - 1) * multiply_s
+    return Estimate.within(total, "s", basis, *DECODE_INTERVAL)

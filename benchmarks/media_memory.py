@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,7 @@ class Decoding:
         return Estimate(value, low, high, "B", work.basis)
 
 
+@cache
 def decodings() -> list[Decoding]:
     found = []
     for row in published_media.rows("diffusion_memory.csv"):
@@ -216,5 +218,7 @@ def _speech(row: dict[str, str], name: str) -> Pair:
     settings = Settings(model=model.name, format=model.format, context=0, concurrency=int(row["batch"]), beam=beam,
                         devices=(0,) if on_device else (), flash_attention=on_device)  # fmt: skip
     unit = {"MB": MIB, "GB": GIB}[row["unit"]]
+    if row["component"] == "runtime memory":  # whisper.cpp counts in millions
+        unit = 10**6
     found = _ENGINES[name].memory(model, settings, machine(where))
     return Pair(f"{row['engine']} {row['model']} {kind}", where or "CPU", found[0].total, float(row["value"]) * unit)

@@ -10,6 +10,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -87,20 +88,21 @@ def device(name: str) -> AcceleratorSpec:
     return catalog.accelerator(DEVICES.get(name, name))
 
 
-def entry(file: str, name: str) -> dict[str, Any]:
-    """The configuration of a model in the catalog."""
-    found: dict[str, Any] = yaml.safe_load((MODELS / file).read_text(encoding="utf-8"))[name]["config"]
+@cache
+def entries(file: str) -> dict[str, dict[str, Any]]:
+    """The records of a file of models in the catalog."""
+    found: dict[str, dict[str, Any]] = yaml.safe_load((MODELS / file).read_text(encoding="utf-8"))
     return found
 
 
 def image_model(name: str, format_name: str = "FP16") -> ImageModel:
     key = IMAGE_MODELS.get(name, name)
-    return image.in_format(image.from_config(entry("image.yaml", key), key, "catalog"), format_name)
+    return image.in_format(image.from_config(entries("image.yaml")[key]["config"], key, "catalog"), format_name)
 
 
 def speech_model(name: str, format_name: str) -> SpeechModel:
     key = {"whisper-large": "whisper-large-v1", "whisper-turbo": "whisper-large-v3-turbo"}.get(name, name)
-    return speech.in_format(speech.from_config(entry("speech.yaml", key), key, "catalog"), format_name)
+    return speech.in_format(speech.from_config(entries("speech.yaml")[key]["config"], key, "catalog"), format_name)
 
 
 # -- images ----------------------------------------------------------------------------------------------------

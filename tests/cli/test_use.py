@@ -70,8 +70,8 @@ def test_plan(command: Command, tiny: Path, calm: Machine) -> None:
     done = command("plan", tiny, "--engine", "fake", "--json")
     assert done.status == 0
     assert list(done.json) == [
-        "id", "created", "model", "model_path", "engine", "engine_version", "hardware", "machine", "settings",
-        "workload", "memory", "predictions", "reasons", "refused",
+        "id", "created", "model", "model_path", "engine", "engine_version", "hardware", "machine", "devices",
+        "settings", "workload", "memory", "verdict", "fits", "predictions", "reasons", "refused",
     ]  # fmt: skip
     assert (done.json["model"], done.json["engine"], done.json["settings"]["context"]) == ("Tiny", "fake", 128)
     shown = command("plan", tiny, "--engine", "fake")

@@ -11,11 +11,12 @@ from workbench import engines
 from workbench.engines import ENGINES, Availability, Endpoint, Engine, Settings
 from workbench.engines.fake import FakeEngine
 from workbench.engines.fake_server import Script
-from workbench.errors import UnknownName
+from workbench.errors import EngineUnavailable, UnknownName
 from workbench.machine import Machine
 from workbench.models import Model
 
 SETTINGS = Settings(model="little", format="gguf", context=512)
+STARTED = [name for name in ENGINES if engines.get(name).starts]
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -30,7 +31,7 @@ def test_an_engine_is_what_its_entry_says(name: str) -> None:
     assert isinstance(engine.available(), Availability)
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", STARTED)
 def test_the_memory_of_a_device_is_named_in_parts(name: str, little_model: Model, machine: Machine) -> None:
     for breakdown in engines.get(name).memory(little_model, SETTINGS, machine):
         assert breakdown.device
@@ -38,7 +39,7 @@ def test_the_memory_of_a_device_is_named_in_parts(name: str, little_model: Model
         assert all(part.unit == "B" and part.basis.method for part in breakdown.parts.values())
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", STARTED)
 def test_times_are_in_seconds_and_say_where_they_come_from(name: str, little_model: Model, machine: Machine) -> None:
     engine = engines.get(name)
     for estimate in (
@@ -50,13 +51,21 @@ def test_times_are_in_seconds_and_say_where_they_come_from(name: str, little_mod
         assert estimate.basis.method
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", STARTED)
 def test_a_launch_is_text_and_holds_no_key_in_its_command(name: str, little_model: Model) -> None:
     launch = engines.get(name).launch(little_model, SETTINGS, 12345, "sk-secret")
     assert all(isinstance(text, str) for text in (*launch.argv, *launch.env, *launch.env.values()))
     assert not any("sk-secret" in text for text in launch.argv)
     assert "sk-secret" in launch.env.values()
     assert any("12345" in text for text in (*launch.argv, *launch.env.values()))
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if name not in STARTED])
+def test_an_engine_that_only_predicts_says_so_and_starts_nothing(name: str, little_model: Model) -> None:
+    engine = engines.get(name)
+    assert "cannot start" in engine.available().reason
+    with pytest.raises(EngineUnavailable, match="cannot start"):
+        engine.launch(little_model, SETTINGS, 12345, "sk-secret")
 
 
 def test_an_unknown_name_meets_the_nearest() -> None:

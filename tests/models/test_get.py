@@ -20,7 +20,7 @@ from workbench.models import hub
 def known_tiny(index: Any, monkeypatch: pytest.MonkeyPatch) -> Asset:
     """A catalog with one model, whose file the index serves."""
     asset: Asset = index.asset
-    entry = ModelEntry("tiny", "Tiny", "chat", "mit", asset.name, "test", asset.checked, ("little", "Owner/Tiny"))
+    entry = ModelEntry("tiny", "Tiny", "chat", "mit", "test", asset.checked, ("little", "Owner/Tiny"), asset=asset.name)
     monkeypatch.setattr(catalog, "assets", lambda: {asset.name: asset})
     monkeypatch.setattr(catalog, "models", lambda: {"tiny": entry})
     return asset

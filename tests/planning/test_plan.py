@@ -143,7 +143,7 @@ def test_no_cache_of_prompts_can_take_less_than_nothing(little_model: Model, mac
 def test_an_unknown_engine_meets_the_nearest_name(
     little_model: Model, machine: Machine, name: str, nearest: str
 ) -> None:
-    with pytest.raises(UnknownName, match=rf"no engine called '{name}'\. Did you mean {nearest}\?"):
+    with pytest.raises(UnknownName, match=rf"no engine called '{name}'\. Did you mean {nearest}"):
         plan(little_model, machine, engine=name)
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from typing import Any
 
 from workbench.catalog.accelerators import AcceleratorSpec, accelerator, accelerators
 from workbench.catalog.device_names import split_count
 from workbench.catalog.freshness import Stale, stale
 from workbench.catalog.instances import Instance, instance, instances, refresh
-from workbench.catalog.loader import load
+from workbench.catalog.loader import FOLDER, load
 from workbench.catalog.software import AppEntry, EngineEntry, app, apps, engine, engines
 from workbench.errors import UnknownName
 
@@ -70,16 +71,24 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model known by name. What it is (layers, sizes) is read from its file and recorded nowhere else."""
+    """A model known by name.
+
+    asset: the file the workbench can get, if any; config: what the model is, as its config.json on the Hub says it (for
+    images: see `workbench.models.image`); parameters: the published number, a check on what follows from config.
+    """
 
     name: str
     title: str
-    task: str  # chat, transcribe or imagine
+    task: str  # chat, code, transcribe or imagine
     licence: str
-    asset: str
     source: str
     checked: date
     aliases: tuple[str, ...] = ()
+    asset: str | None = None
+    config: dict[str, Any] | None = None
+    repo: str = ""
+    released: str = ""
+    parameters: int | None = None
 
 
 @cache
@@ -91,7 +100,11 @@ def assets() -> dict[str, Asset]:
 @cache
 def models() -> dict[str, ModelEntry]:
     """Every recorded model by its name."""
-    return load("models.yaml", ModelEntry)
+    files = ("models.yaml", *sorted(f"models/{path.name}" for path in (FOLDER / "models").glob("*.yaml")))
+    found: dict[str, ModelEntry] = {}
+    for file in files:
+        found |= load(file, ModelEntry)
+    return found
 
 
 def asset(name: str) -> Asset:

@@ -210,7 +210,7 @@ def _convert_union(value: Any, kinds: tuple[Any, ...]) -> Any:
         return None
     choices = [kind for kind in kinds if kind is not types.NoneType]
     if isinstance(value, dict):  # several dataclasses: the keys say which
-        choices = [kind for kind in choices if dataclasses.is_dataclass(kind) and set(value) <= set(_fields(kind))]
+        choices = [kind for kind in choices if _may_be(kind, value)]
     for kind in choices[:-1]:
         try:
             return _convert(value, kind)
@@ -219,6 +219,11 @@ def _convert_union(value: Any, kinds: tuple[Any, ...]) -> Any:
     if not choices:
         raise _Wrong(f"no known record has the keys {', '.join(map(str, value))}")
     return _convert(value, choices[-1])
+
+
+def _may_be(kind: Any, value: dict[str, Any]) -> bool:
+    is_record = dataclasses.is_dataclass(kind) and set(value) <= set(_fields(kind))
+    return is_record or typing.get_origin(kind) is dict
 
 
 def _convert_list(value: Any, kind: Any) -> tuple[Any, ...]:

@@ -24,9 +24,9 @@ class ImageCoefficients:
     board that an architecture was seen to keep up; bandwidth_efficiency: fraction of the bandwidth that is reached.
     kernel_s: once per kernel; host_s: time the host needs to start one, compiled_host_s: in a compiled denoiser, whose
     traffic is compiled_traffic times as much. convolution_cost: time of a convolution's operation in those of a matrix;
-    score_flops: operations that one attention score costs on top. offload_s_per_byte: moving weights in and out.
-    workspace: memory of convolutions besides what lives, in pictures, by task and precision of the autoencoder.
-    architectures: those that were fitted; spreads: by kind of prediction.
+    score_flops: FP32 operations that the softmax of one attention score costs, by kernel.
+    offload_s_per_byte: moving weights in and out; workspace: memory of convolutions besides what lives, in pictures, by
+    task and precision of the autoencoder. architectures: those that were fitted; spreads: by kind of prediction.
     """
 
     name: str
@@ -40,7 +40,7 @@ class ImageCoefficients:
     compiled_host_s: float
     compiled_traffic: float
     convolution_cost: float
-    score_flops: float
+    score_flops: dict[str, float]
     offload_s_per_byte: float
     workspace: dict[str, float]
     architectures: tuple[str, ...]

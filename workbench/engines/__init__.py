@@ -20,6 +20,15 @@ __all__ = [
 #: name → "module:Class", in the order in which they are tried when the user lets the workbench choose.
 ENGINES = {
     "llama.cpp": "workbench.engines.llamacpp:LlamaCpp",
+    "transformers": "workbench.engines.transformers:Transformers",
+    "vllm": "workbench.engines.vllm:VLLM",
+    "tensorrt-llm": "workbench.engines.tensorrt_llm:TensorRTLLM",
+    "onnx-runtime": "workbench.engines.onnxruntime:OnnxRuntime",
+    "diffusers": "workbench.engines.diffusers:Diffusers",
+    "stable-diffusion.cpp": "workbench.engines.stable_diffusion_cpp:StableDiffusionCpp",
+    "faster-whisper": "workbench.engines.faster_whisper:FasterWhisper",
+    "whisper.cpp": "workbench.engines.whispercpp:WhisperCpp",
+    "openai-whisper": "workbench.engines.openai_whisper:OpenAIWhisper",
     "fake": "workbench.engines.fake:FakeEngine",
 }
 

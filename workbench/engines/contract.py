@@ -106,7 +106,8 @@ class Engine(ABC, Generic[AnyModel]):
     """One way of running models. Every method is pure but `available`, which may look at the machine.
 
     formats: the formats of weights it runs, as `workbench.models.formats` names them; runtimes: the kinds of devices it
-    runs on ('cpu', 'cuda', 'rocm', 'metal', 'xpu'); capabilities: chat, complete, transcribe, imagine.
+    runs on ('cpu', 'cuda', 'rocm', 'metal', 'xpu'); capabilities: chat, complete, transcribe, imagine; starts: False
+    where the workbench predicts it and cannot start it yet.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Engine(ABC, Generic[AnyModel]):
     formats: frozenset[str]
     capabilities: frozenset[str]
     runtimes: frozenset[str] = frozenset({"cpu"})
+    starts = True
     health_path = "/health"
     #: Sent with each measured request: the same prompt must cost the same twice, and an answer must be full length.
     benchmark_options: Mapping[str, object] = MappingProxyType({})

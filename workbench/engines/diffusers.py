@@ -6,11 +6,11 @@ A pipeline runs on the first device that is asked for, or on the CPU.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 
 from workbench.catalog.media_coefficients import of_images
 from workbench.engines import diffusion, diffusion_memory
 from workbench.engines.contract import Availability, Engine, Settings
+from workbench.engines.device_memory import prediction_only
 from workbench.engines.diffusion_memory import Tricks
 from workbench.engines.workload import Workload
 from workbench.evidence import Breakdown, Estimate
@@ -40,14 +40,10 @@ class Diffusers(Engine[ImageModel]):
     def __init__(self, *, compiled: bool = False, tricks: Tricks | None = None) -> None:
         self.compiled, self.tricks = compiled, tricks or Tricks()
 
+    starts = False
+
     def available(self, machine: Machine | None = None) -> Availability:
-        try:
-            return Availability(True, version=f"diffusers {metadata.version('diffusers')}")
-        except metadata.PackageNotFoundError:
-            return Availability(
-                False, "The package diffusers is not installed.",
-                'Install it: pip install "open-model-workbench[engines]"',
-            )  # fmt: skip
+        return prediction_only(self.title, "diffusers")
 
     def supports(self, model: ImageModel) -> Availability:
         if model.format not in self.formats:

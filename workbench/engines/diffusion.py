@@ -24,8 +24,9 @@ from workbench.models.image import ImageModel, Part
 
 #: Multiply-adds that the matrix units of a multiprocessor start per clock: up to this many they are narrow.
 NARROW = 256
-#: From this compute capability on PyTorch convolves 32-bit pictures on the matrix units, at half their 16-bit rate.
-TF32_SINCE = 8.0
+#: From this compute capability on PyTorch has flash attention, where older cards have the memory-efficient kernel, and
+#: convolves 32-bit pictures on the matrix units, at half their 16-bit rate.
+AMPERE = 8.0
 #: How sharply the slower of device and host takes over.
 SHARPNESS = 4
 #: A CPU's share of the matrix throughput it was measured to reach, and how far that may be off.
@@ -72,9 +73,10 @@ def seconds(
 ) -> float:
     """Seconds of one run on a device that `obstacle` has nothing against."""
     matrix, convolution = _rates(device, c, float32)
-    multiply = (work.matrix_flops + work.attention_flops + work.scores * c.score_flops) / matrix
+    multiply = (work.matrix_flops + work.attention_flops) / matrix + work.convolution_flops / convolution
+    softmax = work.scores * c.score_flops[_attention(device)] / (device.fp32_flops or math.inf)
     moved = work.traffic_bytes * (c.compiled_traffic if compiled else 1) + work.weight_bytes
-    on_device = multiply + work.convolution_flops / convolution + work.kernels * c.kernel_s
+    on_device = multiply + softmax + work.kernels * c.kernel_s
     on_device += moved / (c.bandwidth_efficiency * device.bandwidth_bytes_per_s)
     on_host = work.kernels * (c.compiled_host_s if compiled else c.host_s)
     slower: float = (on_device**SHARPNESS + on_host**SHARPNESS) ** (1 / SHARPNESS)
@@ -100,7 +102,15 @@ def _rates(device: AcceleratorSpec, c: ImageCoefficients, float32: bool) -> tupl
         return lanes, lanes
     if not float32:
         return units, units / c.convolution_cost
-    return lanes, units / 2 / c.convolution_cost if float(device.compute_capability) >= TF32_SINCE else lanes
+    return lanes, units / 2 / c.convolution_cost if _is_ampere(device) else lanes
+
+
+def _is_ampere(device: AcceleratorSpec) -> bool:
+    return float(device.compute_capability or 0) >= AMPERE
+
+
+def _attention(device: AcceleratorSpec) -> str:
+    return "flash" if _is_ampere(device) else "memory-efficient"
 
 
 def _matrix_units(device: AcceleratorSpec, c: ImageCoefficients) -> float | None:

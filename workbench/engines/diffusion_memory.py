@@ -154,26 +154,38 @@ def predict(
 
 def _resident(model: ImageModel, found: Sequence[Phase]) -> dict[str, Estimate]:
     """Everything on the device, and the phase that needs most beside it."""
-    most = max(found, key=lambda phase: phase.activation.known())
-    return {
-        "text encoders": _weights(model.text_encoders, "all the time"),
-        "denoiser": _weights((model.denoiser,), "all the time"),
-        "VAE": _weights((model.vae,), "all the time"),
-        f"activations ({most.name})": most.activation,
-    }
+    return _parts(model, [Phase(phase.name, model.parts, phase.activation) for phase in found], "all the time")
 
 
 def _offloaded(model: ImageModel, found: Sequence[Phase], tricks: Tricks) -> dict[str, Estimate]:
     """The phase that needs most, and the weights that lie on the device in it."""
-    parts = {phase.name: () if tricks.sequential else phase.parts for phase in found}
-    most = max(found, key=lambda one: sum(part.weight_bytes for part in parts[one.name]) + one.activation.known())
-    there = parts[most.name]
+    alone = [Phase(phase.name, (), phase.activation) for phase in found]
+    return _parts(model, alone if tricks.sequential else found, "in that phase")
+
+
+def _parts(model: ImageModel, found: Sequence[Phase], when: str) -> dict[str, Estimate]:
+    """The parts of the largest phase."""
+    place, activation = largest([(sum(part.weight_bytes for part in one.parts), one.activation) for one in found])
+    there = found[place].parts
     return {
-        "text encoders": _weights([part for part in there if part in model.text_encoders], f"while {most.name}"),
-        "denoiser": _weights([part for part in there if part is model.denoiser], f"while {most.name}"),
-        "VAE": _weights([part for part in there if part is model.vae], f"while {most.name}"),
-        f"activations ({most.name})": most.activation,
+        "text encoders": _weights([part for part in there if part in model.text_encoders], when),
+        "denoiser": _weights([part for part in there if part is model.denoiser], when),
+        "VAE": _weights([part for part in there if part is model.vae], when),
+        f"activations ({found[place].name})": activation,
     }
+
+
+def largest(found: Sequence[tuple[float, Estimate]]) -> tuple[int, Estimate]:
+    """The place of the phase that needs most, given the weights and activations of each, and its activations.
+
+    They are as uncertain as the largest phase is: another one may turn out to need more.
+    """
+    place = max(range(len(found)), key=lambda one: found[one][0] + found[one][1].known())
+    weights, most = found[place]
+    value = most.known()
+    low = max(there + (activation.low or 0.0) for there, activation in found) - weights
+    high = max(there + (activation.high or 0.0) for there, activation in found) - weights
+    return place, Estimate(value, min(low, value), max(high, value), "B", most.basis)
 
 
 def _weights(parts: Sequence[Part], when: str) -> Estimate:

@@ -6,10 +6,10 @@ Windows of one recording can be transcribed together: `Settings.concurrency` say
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 
 from workbench.engines import whisper, whisper_memory
 from workbench.engines.contract import Availability, Engine, Settings
+from workbench.engines.device_memory import prediction_only
 from workbench.engines.whisper import Habits
 from workbench.engines.workload import Workload
 from workbench.evidence import Breakdown, Estimate
@@ -26,13 +26,10 @@ class FasterWhisper(Engine[SpeechModel]):
     capabilities = frozenset({"transcribe"})
     runtimes = frozenset({"cpu", "cuda"})
 
+    starts = False
+
     def available(self, machine: Machine | None = None) -> Availability:
-        try:
-            return Availability(True, version=f"faster-whisper {metadata.version('faster-whisper')}")
-        except metadata.PackageNotFoundError:
-            return Availability(
-                False, "The package faster-whisper is not installed.", "Install it: pip install faster-whisper"
-            )
+        return prediction_only(self.title, "faster-whisper")
 
     def supports(self, model: SpeechModel) -> Availability:
         if model.format not in self.formats:

@@ -6,10 +6,10 @@ It holds the weights in 32 bits and casts them, layer by layer, every time they 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 
 from workbench.engines import whisper, whisper_memory
 from workbench.engines.contract import Availability, Engine, Settings
+from workbench.engines.device_memory import prediction_only
 from workbench.engines.whisper import Habits
 from workbench.engines.workload import Workload
 from workbench.evidence import Breakdown, Estimate
@@ -26,14 +26,10 @@ class OpenAIWhisper(Engine[SpeechModel]):
     capabilities = frozenset({"transcribe"})
     runtimes = frozenset({"cpu", "cuda"})
 
+    starts = False
+
     def available(self, machine: Machine | None = None) -> Availability:
-        try:
-            return Availability(True, version=f"openai-whisper {metadata.version('openai-whisper')}")
-        except metadata.PackageNotFoundError:
-            return Availability(
-                False, "The package openai-whisper is not installed.",
-                'Install it: pip install "open-model-workbench[engines]"',
-            )  # fmt: skip
+        return prediction_only(self.title, "openai-whisper")
 
     def supports(self, model: SpeechModel) -> Availability:
         if model.format not in self.formats:

@@ -27,6 +27,7 @@ class PredictedEngine(TextEngine):
     published_as: str
     needs: Mapping[str, Needs]
     splits_layers = False
+    starts = False
 
     # -- what runs here ----------------------------------------------------------------------------------------
 

@@ -7,13 +7,13 @@ a guided step go one after another. Nobody's published times are known, so speed
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 
 from workbench.catalog.image_components import at
 from workbench.engines.contract import Availability, Engine, ImageShape, Settings
-from workbench.engines.device_memory import driver_context
+from workbench.engines.device_memory import driver_context, prediction_only
 from workbench.engines.diffusion import checked_shape
+from workbench.engines.diffusion_memory import largest
 from workbench.engines.workload import Workload
 from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Machine
@@ -38,14 +38,10 @@ class StableDiffusionCpp(Engine[ImageModel]):
     capabilities = frozenset({"imagine"})
     runtimes = frozenset({"cpu", "cuda", "rocm", "metal", "xpu"})
 
+    starts = False
+
     def available(self, machine: Machine | None = None) -> Availability:
-        for program in ("sd", "sd-cli", "sd-server"):
-            if shutil.which(program):
-                return Availability(True, version=program)
-        return Availability(
-            False, "No program of stable-diffusion.cpp is on PATH.",
-            "Get one from github.com/leejet/stable-diffusion.cpp/releases.",
-        )  # fmt: skip
+        return prediction_only(self.title)
 
     def supports(self, model: ImageModel) -> Availability:
         if model.format not in self.formats:
@@ -78,14 +74,14 @@ class StableDiffusionCpp(Engine[ImageModel]):
 
 def _peak(model: ImageModel, shape: ImageShape, settings: Settings) -> dict[str, Estimate]:
     """The phase that needs most: its weights, and its compute buffer."""
-    phases: dict[str, tuple[tuple[Part, ...], Estimate]] = {
-        "denoising": ((model.denoiser, model.vae), _denoising(model, shape, fused=settings.flash_attention)),
-        "decoding": ((model.vae,), _decoding(model, shape)),
-    }
+    phases: list[tuple[str, tuple[Part, ...], Estimate]] = [
+        ("denoising", (model.denoiser, model.vae), _denoising(model, shape, fused=settings.flash_attention)),
+        ("decoding", (model.vae,), _decoding(model, shape)),
+    ]
     if not settings.offload:
-        phases["loading"] = (model.parts, Estimate(0.0, 0.0, 0.0, "B", Basis("nothing is computed yet")))
-    most = max(phases, key=lambda name: sum(_stored_bytes(part) for part in phases[name][0]) + phases[name][1].known())
-    there, buffer = phases[most]
+        phases.append(("loading", model.parts, Estimate(0.0, 0.0, 0.0, "B", Basis("nothing is computed yet"))))
+    place, buffer = largest([(sum(map(_stored_bytes, parts)), activation) for _, parts, activation in phases])
+    most, there, _ = phases[place]
     return {
         "text encoders": _weights([part for part in there if part in model.text_encoders], f"while {most}"),
         "denoiser": _weights([part for part in there if part is model.denoiser], f"while {most}"),

@@ -5,12 +5,11 @@ It predicts; the workbench cannot start it yet.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
-from importlib import metadata
 
 from workbench.engines import whisper, whisper_memory
 from workbench.engines.contract import Availability, Engine, Settings
+from workbench.engines.device_memory import prediction_only
 from workbench.engines.whisper import Habits
 from workbench.engines.workload import Workload
 from workbench.evidence import Breakdown, Estimate
@@ -27,16 +26,10 @@ class WhisperCpp(Engine[SpeechModel]):
     capabilities = frozenset({"transcribe"})
     runtimes = frozenset({"cpu", "cuda", "rocm", "metal", "xpu"})
 
+    starts = False
+
     def available(self, machine: Machine | None = None) -> Availability:
-        if shutil.which("whisper-server"):
-            return Availability(True, version="whisper-server")
-        try:
-            return Availability(True, version=f"pywhispercpp {metadata.version('pywhispercpp')}")
-        except metadata.PackageNotFoundError:
-            return Availability(
-                False, "Neither whisper-server is on PATH nor is the package pywhispercpp installed.",
-                "Install it: pip install pywhispercpp",
-            )  # fmt: skip
+        return prediction_only(self.title, "pywhispercpp")
 
     def supports(self, model: SpeechModel) -> Availability:
         if model.format not in self.formats:

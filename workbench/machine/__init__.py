@@ -7,6 +7,7 @@ Importing this room loads no numerical library: the calibration runs in processe
 
 from workbench.machine.calibration import calibrate, kept
 from workbench.machine.compatibility import Finding, judge
+from workbench.machine.described import describe
 from workbench.machine.description import Accelerator, Calibration, Cpu, Disk, Machine, Memory
 from workbench.machine.detection import from_raw
 from workbench.machine.probing import probe, raw
@@ -34,6 +35,7 @@ __all__ = [
     "calibrate",
     "cpu_seconds",
     "descendants",
+    "describe",
     "from_raw",
     "judge",
     "kept",

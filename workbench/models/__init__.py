@@ -13,7 +13,7 @@ from pathlib import Path
 
 from workbench import catalog
 from workbench.catalog import HubSource, ModelEntry
-from workbench.errors import BadModelFile, UnknownName, UsageError
+from workbench.errors import AssetUnavailable, BadModelFile, UnknownName, UsageError
 from workbench.models import assets, gguf_file, hub
 from workbench.models.model import Architecture, Model, Tensor
 from workbench.models.verification import Progress, is_intact
@@ -47,6 +47,11 @@ def get(name_or_path: str | os.PathLike[str], *, progress: Progress | None = Non
 
 
 def _from_catalog(entry: ModelEntry, progress: Progress | None) -> Model:
+    if entry.asset is None:
+        raise AssetUnavailable(
+            f"The workbench knows what {entry.name} is and not where a file of it lies.",
+            fix="Get a .gguf file of it and give its path; `workbench estimate` needs none.",
+        )
     asset = catalog.asset(entry.asset)
     path = assets.fetch(asset, progress=progress)
     return gguf_file.read(path, name=entry.name, source=asset.source, sha256=asset.sha256)

@@ -18,7 +18,7 @@ from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Accelerator, Machine
 from workbench.models import Architecture, Model, Tensor
 from workbench.models.architecture import kv_bytes
-from workbench.planning.plans import Fit, room
+from workbench.planning.plans import Fit
 
 RAM, DISK = "RAM", "disk"
 #: What copies from ordinary memory reach of what copies from pinned memory do: least, usual, most.
@@ -121,8 +121,7 @@ def label(machine: Machine, card: Accelerator) -> str:
 
 def free_bytes(card: Accelerator) -> int | None:
     """What a process may take of a device; a device that is only described has all of it free."""
-    known = card.memory_total_bytes if card.memory_free_bytes is None else card.memory_free_bytes
-    return room(known, card.unified)
+    return card.memory_total_bytes if card.memory_free_bytes is None else card.memory_free_bytes
 
 
 def unknown_memory(machine: Machine) -> str:

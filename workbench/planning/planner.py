@@ -66,6 +66,7 @@ def _choose_engine(
         candidates = [wanted]
     elif wanted == "auto":
         candidates = [engines.get(name) for name in engines.ENGINES if name != "fake"]
+        candidates = [engine for engine in candidates if engine.starts and "chat" in engine.capabilities]
     else:
         candidates = [engines.get(wanted)]
     refused: list[Refusal] = []

@@ -8,14 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from workbench.engines import Engine, Settings, Workload
+from workbench.engines.device_memory import capacity_bytes
 from workbench.errors import DoesNotFit
 from workbench.evidence import Breakdown, Estimate
 from workbench.machine import Machine
 from workbench.units import format_bytes, now
-
-#: By default the GPU may take this share of the memory it has in common with the CPU.
-# macOS: about 70 % at 32 GB, 75 to 78 % above (measured limits collected by GPU-Benchmarks-on-LLM-Inference, 2024).
-UNIFIED_SHARE = 0.75
 
 Verdict = Literal["fits", "tight", "does not fit", "unknown"]
 
@@ -96,8 +93,8 @@ class Plan:
     def fits(self) -> tuple[Fit, ...]:
         """Need and room of every device, in the order of `memory`."""
         cards = self.settings.accelerators(self.machine)
-        rooms = [room(card.memory_free_bytes or card.memory_total_bytes, card.unified) for card in cards]
-        rooms.append(self.machine.memory.available_bytes)
+        rooms = [capacity_bytes(card) if card.memory_free_bytes is None else card.memory_free_bytes for card in cards]
+        rooms.append(self.machine.memory.available_bytes or None)
         return tuple(
             Fit(breakdown.device, breakdown.total, free) for breakdown, free in zip(self.memory, rooms, strict=False)
         )
@@ -142,11 +139,6 @@ class Plan:
             "reasons": list(self.reasons),
             "refused": [asdict(refusal) for refusal in self.refused],
         }  # fmt: skip
-
-
-def room(count: int | None, unified: bool) -> int | None:
-    """What a process may take of a device's free memory."""
-    return int(count * UNIFIED_SHARE) if unified and count is not None else count
 
 
 def predict(

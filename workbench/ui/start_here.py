@@ -89,7 +89,7 @@ class View:
         _show(self._alert, bool(card))
 
     def _make_controls(self) -> None:
-        known = [(entry.title, entry.name) for entry in models.known()]
+        known = [(entry.title, entry.name) for entry in models.known() if entry.asset]
         names = {name for _, name in known}
         options = known if self.state.model in names else [(self.state.model, self.state.model), *known]
         self._model = _field(widgets.Dropdown(options=options, value=self.state.model, description="Model"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from workbench.catalog.accelerators import AcceleratorSpec, accelerator, accelerators
@@ -15,6 +15,8 @@ from workbench.catalog.device_names import split_count
 from workbench.catalog.freshness import Stale, stale
 from workbench.catalog.instances import Instance, instance, instances, refresh
 from workbench.catalog.loader import FOLDER, load
+from workbench.catalog.model_names import NOISE, readings, strip_format
+from workbench.catalog.names import Names
 from workbench.catalog.software import AppEntry, EngineEntry, app, apps, engine, engines
 from workbench.errors import UnknownName
 
@@ -100,10 +102,9 @@ def assets() -> dict[str, Asset]:
 @cache
 def models() -> dict[str, ModelEntry]:
     """Every recorded model by its name."""
-    files = ("models.yaml", *sorted(f"models/{path.name}" for path in (FOLDER / "models").glob("*.yaml")))
     found: dict[str, ModelEntry] = {}
-    for file in files:
-        found |= load(file, ModelEntry)
+    for path in sorted((FOLDER / "models").glob("*.yaml")):
+        found |= load(path, ModelEntry)
     return found
 
 
@@ -115,12 +116,34 @@ def asset(name: str) -> Asset:
 
 
 def find_model(name: str) -> ModelEntry | None:
-    """The model with this name or alias, whatever the case; None when nobody knows it."""
-    wanted = name.strip().lower()
-    for entry in models().values():
-        if wanted in (entry.name.lower(), *(alias.lower() for alias in entry.aliases)):
-            return entry
-    return None
+    """The model that is called exactly this, in any spelling; None when nobody knows it or `name` looks like a path."""
+    if name.startswith((".", "/", "~")):
+        return None
+    claims = _model_names(tuple(models())).claims(name)
+    return models()[next(iter(claims))] if len(claims) == 1 else None
+
+
+def model(text: str) -> ModelEntry:
+    """The model that `text` names in any spelling, whatever it says of format and publisher.
+
+    See `strip_format` for the format. Raises UnknownName, with the nearest names.
+    """
+    names = _model_names(tuple(models()))
+    makers = {entry.repo.partition("/")[0].casefold() for entry in models().values()}
+    for reading in readings(text, makers):
+        if names.claims(reading):
+            return models()[names.find(reading)]
+    raise UnknownName("model", text, models())
+
+
+@lru_cache(maxsize=2)
+def _model_names(keys: tuple[str, ...]) -> Names:
+    entries = {}
+    for key in keys:
+        entry = models()[key]
+        names = (entry.title, entry.repo, *entry.aliases)
+        entries[key] = {*names, *(name.rpartition("/")[2] for name in names)}  # with its publisher and without
+    return Names("model", entries, ignore=NOISE)
 
 
 def asset_of_file(file: str, size_bytes: int) -> Asset | None:
@@ -152,8 +175,10 @@ __all__ = [
     "instance",
     "instances",
     "load",
+    "model",
     "models",
     "refresh",
     "split_count",
     "stale",
+    "strip_format",
 ]

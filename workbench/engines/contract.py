@@ -107,7 +107,8 @@ class Engine(ABC, Generic[AnyModel]):
 
     formats: the formats of weights it runs, as `workbench.models.formats` names them; runtimes: the kinds of devices it
     runs on ('cpu', 'cuda', 'rocm', 'metal', 'xpu'); capabilities: chat, complete, transcribe, imagine; starts: False
-    where the workbench predicts it and cannot start it yet.
+    where the workbench predicts it and cannot start it yet; spans_devices: it can use several at once; deals_layers: it
+    deals whole layers out, to devices and to main memory.
     """
 
     name: str
@@ -116,6 +117,8 @@ class Engine(ABC, Generic[AnyModel]):
     capabilities: frozenset[str]
     runtimes: frozenset[str] = frozenset({"cpu"})
     starts = True
+    spans_devices = False
+    deals_layers = False
     health_path = "/health"
     #: Sent with each measured request: the same prompt must cost the same twice, and an answer must be full length.
     benchmark_options: Mapping[str, object] = MappingProxyType({})

@@ -41,6 +41,7 @@ class LlamaCpp(TextEngine):
     formats = frozenset({"gguf"})
     capabilities = frozenset({"chat", "complete"})
     runtimes = frozenset({"cpu", "cuda", "rocm", "metal", "xpu"})
+    spans_devices = deals_layers = True
     benchmark_options = MappingProxyType({"ignore_eos": True, "cache_prompt": False})
 
     def __init__(self) -> None:

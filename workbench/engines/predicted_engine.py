@@ -28,6 +28,7 @@ class PredictedEngine(TextEngine):
     needs: Mapping[str, Needs]
     splits_layers = False
     starts = False
+    spans_devices = True
 
     # -- what runs here ----------------------------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ from typing import Any
 from workbench import catalog
 from workbench.catalog import HubSource, ModelEntry
 from workbench.errors import BadModelFile, UnknownName, UsageError
-from workbench.models import config, formats, get, hub, image, speech
+from workbench.models import config, formats, hub, image, speech
+from workbench.models.getting import get
 from workbench.models.image import ImageModel
 from workbench.models.model import Model
 from workbench.models.speech import SpeechModel

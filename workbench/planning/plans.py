@@ -101,9 +101,12 @@ class Plan:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of all devices."""
+        """The worst of all devices; of main memory that nobody stated only when layers lie there."""
         order: tuple[Verdict, ...] = ("does not fit", "unknown", "tight", "fits")
-        return min((fit.verdict for fit in self.fits), key=order.index)
+        is_stated = bool(self.machine.memory.total_bytes)
+        needs_host = is_stated or not self.settings.devices or self.settings.device_layers is not None
+        counted = self.fits if needs_host else self.fits[: len(self.settings.devices)]
+        return min((fit.verdict for fit in counted), key=order.index)
 
     def check_fits(self) -> None:
         """Raise DoesNotFit if the predicted memory is more than what is available now."""

@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import endings, import_time, memory, throughput
+from benchmarks import (
+    endings,
+    fit_media,
+    fit_speed,
+    import_time,
+    memory,
+    throughput,
+    transformers_activations,
+    transformers_memory_cpu,
+    transformers_published,
+    vllm_published,
+)
 from benchmarks.record import write
 
 BENCHMARKS = {
     "endings": endings.run,
+    "fit_media": fit_media.run,
+    "fit_speed": fit_speed.run,
     "import_time": import_time.run,
     "memory": memory.run,
     "throughput": throughput.run,
+    "transformers_activations": transformers_activations.run,
+    "transformers_memory_cpu": transformers_memory_cpu.run,
+    "transformers_published": transformers_published.run,
+    "vllm_published": vllm_published.run,
 }
 
 for name in sys.argv[1:] or BENCHMARKS:

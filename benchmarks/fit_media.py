@@ -60,6 +60,8 @@ BORROWED: dict[str, tuple[dict[str, float], float, str]] = {
 
 Row = TypeVar("Row", ImageRow, SpeechRow)
 Numbers = Mapping[str, float]
+#: Measured over predicted (log), by device.
+Logs = Mapping[str, list[float]]
 Predicted = Callable[[Sequence[Row], Numbers], list[float]]
 
 
@@ -117,43 +119,51 @@ def left_out(
     return found
 
 
-def summary(pairs: Sequence[tuple[Row, float]]) -> dict[str, Any]:
-    """Errors of the predicted time as fractions of the measured one, and how many rows others' intervals hold."""
-    devices = by_device(pairs)
+def summary(pairs: Sequence[tuple[Row, float]], pool: Sequence[tuple[Row, float]] = ()) -> dict[str, Any]:
+    """Errors of the predicted time as fractions of the measured one, and how many rows others' intervals hold.
+
+    pool: rows of all kinds, whose interval is held as well.
+    """
+    devices, wider = by_device(pairs), by_device(pool)
     errors = {key: np.abs(np.expm1(-np.array(logs))) for key, logs in devices.items()}
     every = np.concatenate(list(errors.values()))
     return {
         "rows": len(pairs), "devices": len(devices),
         "mean_over_devices": rounded(float(np.mean([np.mean(mine) for mine in errors.values()]))),
         "median": rounded(float(np.median(every))), "p95": rounded(float(np.quantile(every, 0.95))),
-        "in_interval": rounded(float(np.mean([inside(devices, key) for key in devices]))),
+        "in_interval": rounded(float(np.mean([inside(devices, wider, key) for key in devices]))),
         "mean_by_device": {key: rounded(float(np.mean(mine))) for key, mine in errors.items()},
     }  # fmt: skip
 
 
-def inside(devices: Mapping[str, list[float]], key: str) -> float:
+def inside(devices: Logs, wider: Logs, key: str) -> float:
     """The fraction of a device's rows that lie in the interval which the other devices give."""
-    others = {other: logs for other, logs in devices.items() if other != key}
-    low, high = bounds(others or devices)
+    low, high = hull(*({other: logs for other, logs in one.items() if other != key} for one in (devices, wider)))
     return float(np.mean([low <= log <= high for log in devices[key]]))
 
 
-def by_device(pairs: Sequence[tuple[Row, float]]) -> dict[str, list[float]]:
+def by_device(pairs: Sequence[tuple[Row, float]]) -> Logs:
     groups: dict[str, list[float]] = defaultdict(list)
     for row, log in pairs:
         groups[row.device.key].append(log)
     return dict(sorted(groups.items()))
 
 
-def bounds(devices: Mapping[str, list[float]]) -> tuple[float, float]:
+def bounds(devices: Logs) -> tuple[float, float]:
     """The interval (log) that most measurements lay in, drawn out the more the fewer devices there are."""
     logs, drawn_out = [log for mine in devices.values() for log in mine], 1 + 1 / len(devices)
     low, high = float(np.quantile(logs, TAIL)), float(np.quantile(logs, 1 - TAIL))
     return min(low, -LEAST) * drawn_out, max(high, LEAST) * drawn_out
 
 
-def spread(pairs: Sequence[tuple[Row, float]]) -> dict[str, float]:
-    low, high = bounds(by_device(pairs))
+def hull(*kinds: Logs) -> tuple[float, float]:
+    """The interval that holds those of several kinds of predictions."""
+    found = [bounds(kind) for kind in kinds if kind]
+    return min(low for low, _ in found), max(high for _, high in found)
+
+
+def spread(pairs: Sequence[tuple[Row, float]], pool: Sequence[tuple[Row, float]] = ()) -> dict[str, float]:
+    low, high = hull(by_device(pairs), by_device(pool))
     return {"low": rounded(math.exp(low)), "high": rounded(math.exp(high))}
 
 
@@ -254,11 +264,11 @@ def voices() -> dict[str, Any]:
         numbers = {name: rounded(value) for name, value in fit(rows, SPEECH_PRIORS, speech_seconds).items()}
         unseen = left_out(rows, SPEECH_PRIORS, speech_seconds)
         kinds = {kind: [pair for pair in unseen if pair[0].kind == kind] for kind in ("encoder", "step", "batch")}
-        table = {kind: summary(pairs) for kind, pairs in kinds.items()} | {"all": summary(unseen)}
+        table = {kind: summary(pairs, unseen) for kind, pairs in kinds.items()} | {"all": summary(unseen)}
         tables[runtime] = table
         records[f"whisper.cpp on {runtime}"] = {
             "engine": "whisper.cpp", "runtime": runtime, **numbers,
-            "spreads": {kind: spread(pairs) for kind, pairs in kinds.items()},
+            "spreads": {kind: spread(pairs, unseen) for kind, pairs in kinds.items()},
             "rows": len(rows), "fitted_devices": len({row.device.key for row in rows}),
             "error": table["all"]["mean_over_devices"], "source": SOURCE.format("whisper_speed.csv"),
             "checked": CHECKED,

@@ -71,8 +71,11 @@ def image_component(name: str) -> ImageComponent:
 
 
 def at(polynomial: Polynomial, pixels: float) -> float:
-    """The polynomial's value for a picture of so many pixels; 0 for an empty one."""
+    """The polynomial's value for a picture of so many pixels, and never less than nothing.
+
+    The lines were drawn through usual sizes; for tiny pictures some of them cross zero.
+    """
     value = 0.0
     for coefficient in reversed(polynomial):
         value = value * pixels + coefficient
-    return value
+    return max(value, 0.0)

@@ -141,7 +141,7 @@ def _model_names(keys: tuple[str, ...]) -> Names:
     entries = {}
     for key in keys:
         entry = models()[key]
-        names = (entry.title, entry.repo, *entry.aliases)
+        names = [name for name in (entry.title, entry.repo, *entry.aliases) if name]
         entries[key] = {*names, *(name.rpartition("/")[2] for name in names)}  # with its publisher and without
     return Names("model", entries, ignore=NOISE)
 

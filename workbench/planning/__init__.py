@@ -1,7 +1,12 @@
-"""From a model, an engine and a machine to a plan: settings, predictions and reasons."""
+"""From a model, an engine and a machine to a plan: settings, predictions and reasons.
+
+plan(…) is what can be started here and now; estimate(…) is one configuration anywhere, choices(…) all of them, ranked.
+"""
 
 from workbench.engines.workload import CHAT, Workload
+from workbench.planning.choices import Choices, choices
+from workbench.planning.configuration import estimate
 from workbench.planning.planner import plan
 from workbench.planning.plans import Fit, Plan, Refusal
 
-__all__ = ["CHAT", "Fit", "Plan", "Refusal", "Workload", "plan"]
+__all__ = ["CHAT", "Choices", "Fit", "Plan", "Refusal", "Workload", "choices", "estimate", "plan"]

@@ -126,22 +126,23 @@ def place(
     *,
     devices: tuple[int, ...] | None = None,
 ) -> Plan:
-    """The plan on the first placement that fits, or, if none does, on the last that can run at all."""
+    """The plan on the first placement that fits, or, if none does, on the first that can run at all."""
     given = None if devices is None else [_on(settings, engine, devices, machine)]
     refused: dict[str, Refusal] = {}
-    plan = None
+    first = None
     for one in given or placements(model, engine, settings, machine):
         able = engine.runs_on(model, one, machine)
         if not able.ok:
             refused[able.reason] = Refusal(engine.name, able.reason, able.fix, model_format(model))
             continue
-        tried = predict(model, engine, one, machine, workload, refused=tuple(refused.values()))
-        plan = _partly(tried) or plan or tried if one.device_layers else tried
+        plan = predict(model, engine, one, machine, workload, refused=tuple(refused.values()))
+        plan = (_partly(plan) or plan) if one.device_layers else plan
         if plan.verdict != "does not fit":
             return plan
-    if plan is None:
+        first = first or plan
+    if first is None:
         raise UnsupportedModel(" ".join(refused), fix=next(iter(refused.values())).fix)
-    return plan
+    return first
 
 
 def model_format(model: AnyModel) -> str:
@@ -150,7 +151,7 @@ def model_format(model: AnyModel) -> str:
 
 
 def placements(model: AnyModel, engine: Engine[Any], settings: Settings, machine: Machine) -> Iterator[Settings]:
-    """One device, all devices, some layers on all of them, then the CPU, as far as the engine runs so."""
+    """One device, all, parts of a pipeline or some layers on them, then the CPU, as far as the engine runs so."""
     able = [n for n, card in enumerate(machine.accelerators) if runtime(card) in engine.runtimes]
     if able:
         biggest = max(able, key=lambda n: machine.accelerators[n].memory_total_bytes or 0)
@@ -159,6 +160,8 @@ def placements(model: AnyModel, engine: Engine[Any], settings: Settings, machine
         whole = _on(settings, engine, alike if engine.spans_devices else (biggest,), machine)
         if len(whole.devices) > 1:
             yield whole
+        if isinstance(model, ImageModel):
+            yield replace(whole, offload=True)
         if engine.deals_layers and isinstance(model, Model):
             yield replace(whole, device_layers=model.architecture.layers)
     if "cpu" in engine.runtimes or not able:

@@ -1,0 +1,205 @@
+"""All ways to run a model on a machine, the best first, and why the others were refused.
+
+The order is a rule, not a score: what fits before what does not; what is fast enough before what is not; then the
+format that loses less; then the faster one. Formats of eight bits and more count as equal: they lose nothing that a
+reader would see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from workbench import models
+from workbench.engines import CHAT, Engine, ImageShape, Settings, Workload
+from workbench.errors import UnsupportedModel, UsageError, WorkbenchError
+from workbench.machine import Machine, kept, probe
+from workbench.models import AnyModel, Model
+from workbench.models.image import bits_per_weight
+from workbench.planning.configuration import can_take, candidates, model_format, place, settings_for
+from workbench.planning.planner import LEAST_CONTEXT, check_context
+from workbench.planning.plans import Plan, Refusal, predict
+from workbench.units import GIB, format_bytes
+
+#: Tokens per second that most people read at most; slower than that, a chat is watched and not read.
+FAST_ENOUGH = 10.0
+LOSSLESS_BITS = 8.0
+#: Formats worth showing for a described model: every step in bits once, the usual one of each step.
+GGUF_FORMATS = (
+    "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "Q3_K_M", "IQ3_XXS", "Q2_K", "IQ2_XXS",
+)  # fmt: skip
+TORCH_FORMATS = ("BF16", "FP8", "LLM.int8", "AWQ-Int4", "GPTQ-Int4", "NF4-DQ", "int8wo", "int4wo-128", "ONNX-int4")
+IMAGE_FORMATS = ("BF16", "FP16", "FP8", "Q8_0", "NF4", "NF4+NF4", "Q4_0")
+SPEECH_FORMATS = ("FP16", "F16", "INT8", "Q8_0", "Q5_0", "FP32")
+#: The quantity by which each kind of model is fast or slow.
+SPEED = {"chat": "decode", "imagine": "image", "transcribe": "real_time_factor"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The plans that fit, best first, and the refused ones with the smallest change that would make each fit."""
+
+    model: str
+    machine: Machine
+    plans: tuple[Plan, ...]
+    refused: tuple[Refusal, ...]
+    rule: str
+
+    @property
+    def best(self) -> Plan:
+        """The first plan; raises UnsupportedModel with the first refusal when nothing fits."""
+        if self.plans:
+            return self.plans[0]
+        first = self.refused[0] if self.refused else Refusal("", f"Nothing here runs {self.model}.", "")
+        raise UnsupportedModel(f"Nothing fits: {first.reason}", fix=first.fix)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Stable keys for --json."""
+        return {
+            "model": self.model,
+            "rule": self.rule,
+            "plans": [plan.to_dict() for plan in self.plans],
+            "refused": [asdict(refusal) for refusal in self.refused],
+        }
+
+
+def choices(
+    model: str | AnyModel,
+    *,
+    machine: Machine | None = None,
+    engine: str = "auto",
+    format: str | None = None,  # noqa: A002 - the field's own word
+    context: int | None = None,
+    concurrency: int = 1,
+    image: ImageShape | None = None,
+    workload: Workload = CHAT,
+    least_tok_per_s: float = FAST_ENOUGH,
+) -> Choices:
+    """Every engine and format for `model` on `machine` (this one by default), ranked.
+
+    least_tok_per_s: decode speed that is fast enough. Raises what `estimate` raises for a model, engine or format that
+    nobody knows; what does not fit is refused in the result.
+    """
+    if not least_tok_per_s >= 0:
+        raise UsageError(f"A speed of {least_tok_per_s} tok/s was asked for.", fix="Ask for 0 or more.")
+    machine = machine or kept(probe())
+    found = models.describe(model) if isinstance(model, str) else model
+    settings = settings_for(found, context=context, concurrency=concurrency, image=image, machine=machine)
+    plans: list[Plan] = []
+    refused: list[Refusal] = []
+    for one, shaped in _combinations(found, engine, format):
+        try:
+            plan = place(
+                shaped, one, replace(settings, format=shaped.format), machine, workload.within(settings.context)
+            )
+        except (UnsupportedModel, UsageError) as error:
+            refused.append(Refusal(one.name, error.what, error.fix, model_format(shaped)))
+            continue
+        if plan.verdict == "does not fit":
+            refused.append(_refusal(plan))
+        else:
+            plans.append(plan)
+    rule = (
+        f"what fits; then at least {least_tok_per_s:g} tok/s; then more bits per weight, "
+        f"{LOSSLESS_BITS:g} and more being equal; then faster"
+    )
+    ranked = sorted(plans, key=lambda plan: _rank(plan, least_tok_per_s), reverse=True)
+    return Choices(found.name, machine, tuple(ranked), tuple(refused), rule)
+
+
+def _combinations(model: AnyModel, engine: str, format_name: str | None) -> Iterable[tuple[Engine[Any], AnyModel]]:
+    """Each engine with the model in each format it runs; a file stays in the format it has."""
+    from workbench import engines
+
+    shaped: dict[str, AnyModel] = {}
+    for one in candidates(model) if engine == "auto" else [engines.get(engine)]:
+        for name in _formats(model, one, format_name):
+            if name not in shaped:
+                shaped[name] = models.in_format(model, name) if name else model
+            yield one, shaped[name]
+
+
+def _formats(model: AnyModel, engine: Engine[Any], wanted: str | None) -> list[str]:
+    """Names of formats to try; '' for a file as it is."""
+    if model.path is not None and wanted is None:
+        return [""] if isinstance(model, Model) and model.format in engine.formats else []
+    kinds = {"chat": (*GGUF_FORMATS, *TORCH_FORMATS), "imagine": IMAGE_FORMATS, "transcribe": SPEECH_FORMATS}
+    usual = next(names for capability, names in kinds.items() if capability in engine.capabilities)
+    return [name for name in ([wanted] if wanted else usual) if can_take(engine, model, name)]
+
+
+def _rank(plan: Plan, least: float) -> tuple[bool, bool, float, float]:
+    """The more the better, in this order."""
+    speed = _speed(plan)
+    fast = speed >= least if "decode" in plan.speed else True
+    return plan.verdict != "unknown", fast, min(bits(plan.model), LOSSLESS_BITS), speed
+
+
+def _speed(plan: Plan) -> float:
+    """Tokens, pictures or seconds of sound per second; 0 where nobody knows."""
+    if "decode" in plan.speed:
+        return plan.decode.value or 0.0
+    name = next(name for name in SPEED.values() if name in plan.speed)
+    value = plan.speed[name].value
+    return 1 / value if value else 0.0
+
+
+def bits(model: AnyModel) -> float:
+    """Bits per weight of the format a model is in, as it is called: of its linear layers."""
+    if isinstance(model, Model):
+        try:
+            return models.formats.find(model.quantization, architecture=model.architecture.name).bits_per_weight
+        except WorkbenchError:  # a file with a mix of its own
+            return 8 * model.weight_bytes / model.parameters
+    return (
+        bits_per_weight(model.format.partition("+")[0]) if isinstance(model, models.ImageModel) else _speech_bits(model)
+    )
+
+
+def _speech_bits(model: models.SpeechModel) -> float:
+    return 8 * model.weight_bytes / model.parameters
+
+
+# -- the smallest change that would make it fit ----------------------------------------------------------------
+
+
+def _refusal(plan: Plan) -> Refusal:
+    fit = next(fit for fit in plan.fits if fit.verdict == "does not fit")
+    short = (fit.need.value or 0) - (fit.free_bytes or 0)
+    reason = (
+        f"{plan.model.name} in {model_format(plan.model)} needs {format_bytes(fit.need.value or 0)} on {fit.device}, "
+        f"where {format_bytes(fit.free_bytes or 0)} are free: {format_bytes(short)} too much."
+    )
+    return Refusal(plan.engine.name, reason, smallest_change(plan), model_format(plan.model))
+
+
+def smallest_change(plan: Plan) -> str:
+    """A shorter context if one fits; else a format of fewer bits; else how much memory is missing."""
+    if context := longest_context(plan):
+        return f"A context of {context} tokens fits."
+    short = max((fit.need.value or 0) - (fit.free_bytes or 0) for fit in plan.fits if fit.free_bytes is not None)
+    if isinstance(plan.model, Model) and plan.model.path is None:
+        weights = plan.model.weight_bytes
+        if 0 < short < weights:
+            return f"A format of at most {bits(plan.model) * (1 - short / weights):.1f} bits per weight would fit."
+    return f"{-(-short // GIB):.0f} GiB more memory would hold it."
+
+
+def longest_context(plan: Plan) -> int | None:
+    """The longest context, in steps of 256 tokens, with which this plan fits; None where none does."""
+    if not isinstance(plan.model, Model):
+        return None
+    most = min(plan.model.architecture.context_length, 2**24)
+    if not _fits(plan, plan.settings, LEAST_CONTEXT):
+        return None
+    low, high = 0, most // 256
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if _fits(plan, plan.settings, middle * 256) else (low, middle - 1)
+    return max(low * 256, LEAST_CONTEXT)
+
+
+def _fits(plan: Plan, settings: Settings, context: int) -> bool:
+    one = replace(settings, context=check_context(plan.model, context))
+    return predict(plan.model, plan.engine, one, plan.machine, plan.workload).verdict != "does not fit"

@@ -39,7 +39,8 @@ def test_takes_the_format_off(text: str, model: str, format_: str | None) -> Non
     assert strip_format(text) == (model, format_)
 
 
-NAMES = sorted({name for entry in catalog.models().values() for name in (entry.name, entry.repo, *entry.aliases)})
+# Repositories may name their format; what the workbench calls a model never does.
+NAMES = sorted({name for entry in catalog.models().values() for name in (entry.name, *entry.aliases)})
 
 
 @given(st.sampled_from(NAMES))

@@ -252,10 +252,11 @@ LADDERS = [
 @st.composite
 def shapes(draw: st.DrawFn) -> dict[str, Any]:
     heads = draw(st.sampled_from([2, 4, 8]))
+    # Eight layers: in fewer, Q4_K_S has more bits than Q4_K_M, as it has for its first four layers.
     # Whole blocks of 256: a row that does not fit gets a type with more bits, and the ladder has a step missing.
     return {
         "model_type": "llama", "hidden_size": 256 * draw(st.integers(1, 8)), "num_attention_heads": heads,
-        "num_hidden_layers": draw(st.integers(1, 40)), "num_key_value_heads": draw(st.sampled_from([1, heads])),
+        "num_hidden_layers": draw(st.integers(8, 40)), "num_key_value_heads": draw(st.sampled_from([1, heads])),
         "intermediate_size": 256 * draw(st.integers(1, 16)), "vocab_size": draw(st.integers(64, 4096)),
         "max_position_embeddings": 512, "tie_word_embeddings": draw(st.booleans()),
     }  # fmt: skip

@@ -16,12 +16,16 @@ Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """Experts of a layer: how many, how wide, how wide the shared ones are together, and whether those are gated."""
+    """Experts of a layer: how many, how wide, how wide the shared ones are together.
+
+    latent: what they see is projected to this width and back (0: they see all of it).
+    """
 
     count: int = 0
     used: int = 0
     width: int = 0
     shared: int = 0
+    latent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,11 @@ def _experts(family: Family, m: Layout) -> Shapes:
     yield from _linear("ffn_gate_inp", m.hidden, e.count, biased)
     if family.router == "bias":
         yield "exp_probs_b.bias", (e.count,)
-    parts = {"gate": (m.hidden, e.width), "up": (m.hidden, e.width), "down": (e.width, m.hidden)}
+    seen = e.latent or m.hidden
+    if e.latent:
+        yield "ffn_latent_down.weight", (m.hidden, e.latent)
+        yield "ffn_latent_up.weight", (e.latent, m.hidden)
+    parts = {"gate": (seen, e.width), "up": (seen, e.width), "down": (e.width, seen)}
     for part, (rows, columns) in parts.items():
         if part == "gate" and family.expert_mlp == "plain":
             continue

@@ -124,6 +124,7 @@ class _Fields:
 def _layout(f: _Fields) -> Layout:
     family, hidden, heads = f.family, f.count("hidden_size"), f.count("num_attention_heads")
     experts = _experts(f)
+    kinds = _kinds(f, experts)
     return Layout(
         hidden=hidden,
         heads=heads,
@@ -133,11 +134,11 @@ def _layout(f: _Fields) -> Layout:
         vocabulary=f.count("vocab_size"),
         context=f.count("max_position_embeddings", None if family.positions is not None else 2048),
         tied=f.flag("tie_word_embeddings"),
-        kinds=_kinds(f, experts),
+        kinds=kinds,
         norms=_norms(f),
         experts=experts,
         latent=_latent(f) if family.latent else None,
-        recurrence=_recurrence(f),
+        recurrence=_recurrence(f) if any("mixer" in kind for kind in kinds) else Recurrence(),
         on=frozenset(one for one, switch in _switches(family).items() if f.flag(switch)),
         rotary=_rotary(f, hidden, heads),
     )
@@ -173,7 +174,7 @@ def _kv_heads(f: _Fields, heads: int) -> int:
 
 def _head_length(f: _Fields, hidden: int, heads: int) -> int:
     given = f.get("head_dim")
-    if given is None and hidden % heads:
+    if given is None and hidden % heads and not f.family.latent:  # latent attention has lengths of its own
         f.bad("num_attention_heads", heads, f"a divisor of hidden_size {hidden}")
     return f.count("head_dim", hidden // heads)
 
@@ -212,7 +213,7 @@ def _experts(f: _Fields) -> Experts:
     used = f.count("num_experts_per_tok")
     if used > count:
         f.bad("num_experts_per_tok", used, f"at most {count}, the number of experts")
-    return Experts(count, used, width, width if f.family.arch == "llama4" else shared)
+    return Experts(count, used, width, width if f.family.arch == "llama4" else shared, f.optional("moe_latent_size"))
 
 
 def _latent(f: _Fields) -> Latent:

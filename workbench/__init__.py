@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from workbench.costs import compare as cost
     from workbench.deployment import attach, deploy, deployments, stop
     from workbench.evidence.ledger import Ledger
-    from workbench.machine import calibrate, probe
+    from workbench.machine import calibrate, describe, probe
     from workbench.measurement import measure
-    from workbench.planning import plan
+    from workbench.planning import choices, estimate, plan
     from workbench.report import tour, write_report
 
 __all__ = [
-    "Ledger", "attach", "calibrate", "cost", "deploy", "deployments", "measure", "plan", "probe", "stop", "tour",
-    "write_report",
+    "Ledger", "attach", "calibrate", "choices", "cost", "deploy", "deployments", "describe", "estimate", "measure",
+    "plan", "probe", "stop", "tour", "write_report",
 ]  # fmt: skip
 
 
@@ -37,9 +37,12 @@ __getattr__ = lazy.attributes(
         "Ledger": "workbench.evidence.ledger:Ledger",
         "attach": "workbench.deployment:attach",
         "calibrate": "workbench.machine:calibrate",
+        "choices": "workbench.planning:choices",
         "cost": "workbench.costs:compare",
         "deploy": "workbench.deployment:deploy",
         "deployments": "workbench.deployment:deployments",
+        "describe": "workbench.machine:describe",
+        "estimate": "workbench.planning:estimate",
         "measure": "workbench.measurement:measure",
         "plan": "workbench.planning:plan",
         "probe": "workbench.machine:probe",

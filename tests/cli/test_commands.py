@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
-from workbench import cli
+from workbench.cli.output import Status
 from workbench.evidence.ledger import Ledger
 
 pytestmark = pytest.mark.usefixtures("calm")
@@ -196,7 +196,7 @@ def test_progress_goes_to_standard_error(command: Command, tiny: Path) -> None:
 def test_an_answer_is_never_overwritten(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal progress goes to the start of its line and erases it: that must not be the answer's line."""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with cli._Status() as status:
+    with Status() as status:
         status(0.5, "starting")
         status.stream("reaches the ")
         status.stream("Earth's")

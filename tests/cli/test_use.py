@@ -66,26 +66,63 @@ def test_machine(command: Command) -> None:
     assert "/proc/cpuinfo" in command("machine", "--raw").json
 
 
-def test_plan(command: Command, tiny: Path, calm: Machine) -> None:
-    done = command("plan", tiny, "--engine", "fake", "--json")
+def test_estimate(command: Command, tiny: Path, calm: Machine) -> None:
+    done = command("estimate", tiny, "--engine", "fake", "--json")
     assert done.status == 0
     assert list(done.json) == [
         "id", "created", "model", "model_path", "engine", "engine_version", "hardware", "machine", "devices",
         "settings", "workload", "memory", "verdict", "fits", "predictions", "reasons", "refused",
     ]  # fmt: skip
     assert (done.json["model"], done.json["engine"], done.json["settings"]["context"]) == ("Tiny", "fake", 128)
-    shown = command("plan", tiny, "--engine", "fake")
+    shown = command("estimate", tiny, "--engine", "fake")
     assert f"Test CPU: {calm.cpu.physical_cores} cores" in shown.out
     assert "Predicted (90 % interval)" in shown.out
 
 
 @pytest.mark.usefixtures("calm")
-def test_plan_takes_its_options(command: Command, tmp_path: Path, write_gguf: Callable[..., Path]) -> None:
+def test_estimate_takes_its_options(command: Command, tmp_path: Path, write_gguf: Callable[..., Path]) -> None:
     model = write_gguf(tmp_path / "roomy.gguf", keys={"context_length": 512})
-    settings = command(
-        "plan", model, "--engine", "fake", "--context", 200, "--concurrency", 3, "--threads", 2, "--json"
-    ).json["settings"]
-    assert (settings["context"], settings["concurrency"], settings["threads"]) == (200, 3, 2)
+    settings = command("estimate", model, "--engine", "fake", "--context", 200, "--concurrency", 3, "--json").json[
+        "settings"
+    ]
+    assert (settings["context"], settings["concurrency"]) == (200, 3)
+
+
+def test_plan_ranks_what_runs_and_refuses_the_rest(command: Command, calm: Machine) -> None:
+    assert calm
+    done = command("plan", "llama-3.1-8b", "--device", "RTX 3060", "--engine", "llama.cpp", "--json")
+    assert list(done.json) == ["model", "rule", "plans", "refused"]
+    fits = {plan["settings"]["devices"] == [0] and plan["verdict"] for plan in done.json["plans"]}
+    assert "fits" in fits
+    shown = command("plan", "llama-3.1-8b", "--device", "RTX 3060", "--engine", "llama.cpp").out
+    assert "GeForce RTX 3060" in shown
+    assert "tok/s" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--device", "RTX 4099"), "There is no device or instance called 'RTX 4099'. Did you mean"),
+        (("--device", "A100"), "'A100' can be more than one accelerator"),
+        (("--device", "RTX 3090", "--count", "0"), "0 devices were asked for"),
+        (("--count", "2"), "Say which with --device"),
+        (("--device", "RTX 3090", "--format", "Q4_K_X"), "no format called 'Q4_K_X'"),
+        (("--device", "RTX 3090", "--context", "9999999"), "too large"),
+        (("--device", "M3 Max 40-core"), "shares the main memory"),
+    ],
+)
+def test_a_machine_that_cannot_be(command: Command, calm: Machine, words: tuple[str, ...], said: str) -> None:
+    assert calm
+    for name in ("plan", "estimate"):
+        done = command(name, "llama-3.1-8b", *words)
+        assert (done.status, done.out) == (2, "")
+        assert said in done.err
+
+
+@pytest.mark.parametrize("size", ["nan", "-1", "0", "much"])
+def test_a_memory_that_cannot_be(command: Command, size: str) -> None:
+    done = command("estimate", "llama-3.1-8b", "--device", "RTX 3090", f"--memory-gib={size}")
+    assert (done.status, "is no size" in done.err) == (2, True)
 
 
 @pytest.mark.usefixtures("calm")
@@ -144,8 +181,6 @@ def test_a_folder_as_a_model(command: Command, tiny: Path) -> None:
         ("--context", "129", "129 tokens is too large; Tiny was trained for 128"),
         ("--context", "127", "Ask for 128."),
         ("--concurrency", "0", "concurrency of 0"),
-        ("--threads", "0", "0 threads were asked for"),
-        ("--threads", "99", "99 threads were asked for"),
         ("--engine", "fakr", "Did you mean fake?"),
     ],
 )
@@ -153,6 +188,14 @@ def test_a_value_that_cannot_be(command: Command, tiny: Path, option: str, value
     done = command("plan", tiny, *([] if option == "--engine" else ["--engine", "fake"]), option, value)
     assert (done.status, done.out) == (2, "")
     assert words in done.err
+
+
+@pytest.mark.usefixtures("calm")
+@pytest.mark.parametrize("threads", ["0", "99"])
+def test_threads_that_cannot_be(command: Command, tiny: Path, threads: str) -> None:
+    done = command("measure", tiny, "--engine", "fake", "--threads", threads)
+    assert (done.status, done.out) == (2, "")
+    assert f"{threads} threads were asked for" in done.err
 
 
 @pytest.mark.usefixtures("calm")

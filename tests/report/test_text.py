@@ -26,14 +26,14 @@ def test_a_machine(machine: Machine) -> None:
 def test_what_is_not_known_of_a_machine(machine: Machine) -> None:
     card = Accelerator("NVIDIA", "H200", 0, note="its driver does not answer")
     shown = text.machine(replace(machine, calibration=None, accelerators=(card,), notes=("No swap could be read.",)))
-    assert "GPU      NVIDIA H200, memory unknown, driver unknown its driver does not answer" in shown
+    assert "GPU      NVIDIA H200, memory unknown its driver does not answer" in shown
     assert "Measured not yet: workbench machine --calibrate" in shown
     assert shown.endswith("Note     No swap could be read.")
 
 
 def test_a_plan_shows_predictions_reasons_and_refusals(story: Tell) -> None:
     made, _, _ = story()
-    made = replace(made, decode=Estimate.unknown("tok/s", "not calibrated"),
+    made = replace(made, speed={**made.speed, "decode": Estimate.unknown("tok/s", "not calibrated")},
                    refused=(Refusal("llama.cpp", "Not installed.", "Install it."),))  # fmt: skip
     shown = text.plan(made)
     assert f"memory              {made.memory[0].total}" in shown

@@ -5,39 +5,43 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from workbench.costs import Comparison
 from workbench.machine import Machine
 from workbench.measurement import Measurement
-from workbench.planning import Plan
+from workbench.planning import Choices, Plan
+from workbench.report import figures
 from workbench.report.guided import Tour
 from workbench.report.html import rows
 from workbench.units import format_bytes, format_usd
 
 
 def machine(found: Machine) -> str:
-    """What this computer is."""
-    cpu, memory = found.cpu, found.memory
+    """What this computer is, or what is stated of one that is described."""
+    cpu, memory, disk = found.cpu, found.memory, found.disk
     lines = [
         f"CPU      {cpu.name}: {cpu.physical_cores} cores, {cpu.usable_cores:g} usable ({cpu.architecture})",
         f"         {', '.join(cpu.instruction_sets) or 'no instruction sets known'}",
         f"Memory   {format_bytes(memory.total_bytes)}, {format_bytes(memory.available_bytes)} available",
-        f"Disk     {format_bytes(found.disk.free_bytes)} free",
-        f"System   {found.system}, Python {found.python}",
+        *([f"Disk     {format_bytes(disk.free_bytes)} free"] if disk.total_bytes else []),
+        f"System   {found.system}{f', Python {found.python}' if found.python else ''}",
     ]
-    for card in found.accelerators:
-        size = format_bytes(card.memory_total_bytes) if card.memory_total_bytes else "memory unknown"
-        lines.append(
-            f"GPU      {card.vendor} {card.name}, {size}, driver {card.driver or 'unknown'} {card.note}".rstrip()
-        )
+    alike = Counter((card.vendor, card.name, card.memory_total_bytes, card.driver) for card in found.accelerators)
+    notes = {card.name: card.note for card in found.accelerators}
+    for (vendor, name, size, driver), count in alike.items():
+        many, room = f"{count} × " if count > 1 else "", format_bytes(size) if size else "memory unknown"
+        facts = [f"{many}{vendor} {name}", room, *([f"driver {driver}"] if driver else [])]
+        lines.append(f"GPU      {', '.join(facts)} {notes[name]}".rstrip())
     if not found.accelerators:
         lines.append("GPU      none found")
     if calibration := found.calibration:
         bandwidth, matrix = calibration.read_bandwidth.value, calibration.matrix_throughput_one_core.value
         lines.append(f"Measured {bandwidth / 1e9:.3g} GB/s, {matrix / 1e9:.3g} GFLOP/s a core, {calibration.date[:10]}")
-    else:
+    elif found.disk.total_bytes:
         lines.append("Measured not yet: workbench machine --calibrate")
     return "\n".join([*lines, *(f"Note     {note}" for note in found.notes)])
 
@@ -45,20 +49,82 @@ def machine(found: Machine) -> str:
 def plan(made: Plan) -> str:
     """The plan: what runs, on what, and what is predicted."""
     s, m = made.settings, made.model
+    where = _where(made) or "the CPU"
+    size = m.file_bytes if m.path else m.weight_bytes
+    parts = f"{m.parameters / 1e6:,.0f} M parameters, {format_of(m)}, {format_bytes(size)}"
     lines = [
         machine(made.machine), "",
-        f"Model    {m.name}: {m.parameters / 1e6:,.0f} M parameters, {m.quantization}, {format_bytes(m.file_bytes)}",
-        f"Engine   {made.engine.title} ({made.engine_version}), context {s.context} tokens", "",
+        f"Model    {m.name}: {parts}",
+        f"Engine   {made.engine.title}{f' ({made.engine_version})' if made.engine_version else ''} on {where}, "
+        f"context {s.context} tokens", "",
         "Predicted (90 % interval)",
-        f"  memory              {made.memory[0].total}",
-        *(f"    {name:<17} {part}" for name, part in made.memory[0].parts.items() if part.high != 0),
-        f"  prefill             {made.prefill}",
-        f"  decode              {made.decode}",
-        f"  time to first token {made.ttft}", "",
+        *memory_lines(made),
+        *(f"  {TITLES.get(name, name):<19} {value}" for name, value in made.speed.items()), "",
         *(f"Because {reason}." for reason in made.reasons),
         *(f"Refused {refusal.engine}: {refusal.reason} {refusal.fix}" for refusal in made.refused),
     ]  # fmt: skip
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip()
+
+
+def memory_lines(made: Plan) -> list[str]:
+    """The memory of each device in parts, beside what is free there."""
+    lines = []
+    for breakdown, fit in zip(made.memory, made.fits, strict=True):
+        name = "memory" if len(made.memory) == 1 else breakdown.device
+        free = "" if fit.free_bytes is None else f" of {format_bytes(fit.free_bytes)} free: {fit.verdict}"
+        lines.append(f"  {name:<19} {breakdown.total}{free}")
+        lines += [f"    {name:<17} {part}" for name, part in breakdown.parts.items() if part.high != 0]
+    return lines
+
+
+def choices(found: Choices, rows_shown: int = 20) -> str:
+    """The ranked plans as a table, then what was refused."""
+    head = ("", "engine", "format", "on", "memory", *_speed_titles(found), "verdict")
+    lines = [_choice(number, one) for number, one in enumerate(found.plans[:rows_shown], 1)]
+    more = len(found.plans) - rows_shown
+    refused = [f"Refused {r.engine} {r.format}: {r.reason} {r.fix}".replace("  ", " ") for r in found.refused]
+    text = [machine(found.machine), "", f"{found.model}: {found.rule}", "", columns([head, *lines])]
+    text += [f"… and {more} more (--json has all)"] * (more > 0) + ["Nothing fits."] * (not lines)
+    return "\n".join([*text, "", *refused]).rstrip()
+
+
+def _speed_titles(found: Choices) -> list[str]:
+    names = next((SPEEDS[name] for plan in found.plans for name in SPEEDS if name in plan.speed), [])
+    return [TITLES.get(name, name) for name in names]
+
+
+#: What each predicted quantity is called.
+TITLES = {
+    **figures.TITLES, "throughput": "all requests", "step": "denoising step", "image": "images of a request",
+    "window": "30 s of speech", "real_time_factor": "real-time factor",
+}  # fmt: skip
+#: The quantities of a table of plans, by the one that every plan of that kind of model has.
+SPEEDS = {
+    "decode": ["decode", "prefill"],
+    "image": ["image", "step"],
+    "real_time_factor": ["real_time_factor", "window"],
+}
+
+
+def _choice(number: int, one: Plan) -> tuple[str, ...]:
+    names = next(names for name, names in SPEEDS.items() if name in one.speed)
+    speeds = [str(one.speed[name]) if one.speed[name].value is not None else "unknown" for name in names]
+    total = one.memory[0].total
+    memory = format_bytes(total.value) if total.value is not None else "unknown"
+    return (str(number), one.engine.title, format_of(one.model), _where(one) or "CPU", memory, *speeds, one.verdict)
+
+
+def _where(one: Plan) -> str:
+    """The devices of a plan, and how many layers lie there if not all; nothing for the CPU."""
+    names = Counter(card.name for card in one.settings.accelerators(one.machine))
+    layers = one.settings.device_layers
+    devices = ", ".join(f"{count} × {name}" if count > 1 else name for name, count in names.items())
+    return f"{devices}, {layers} layers" if layers is not None else devices
+
+
+def format_of(model: Any) -> str:
+    """The format a model is in."""
+    return str(getattr(model, "quantization", model.format))
 
 
 def comparison_table(measured: Measurement) -> str:

@@ -1,0 +1,150 @@
+"""The command `workbench`: a thin door to the functions of the package.
+
+Every command takes --json (stable keys, units in their names) and exits with 0 on success, 1 on a plain failure and
+2 on wrong use. Progress goes to standard error, results to standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from workbench.cli import planning, running
+from workbench.errors import WorkbenchError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    options = parser().parse_args(argv)
+    try:
+        options.run(options)
+    except WorkbenchError as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("\nworkbench: interrupted.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone, and Python would complain when it flushes
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; its help texts are the documentation of the commands."""
+    top = argparse.ArgumentParser(prog="workbench", description="Run open AI models yourself, and know what it takes.")
+    top.add_argument("--version", action="version", version=f"%(prog)s {metadata.version('open-model-workbench')}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--json", action="store_true", help="print JSON")
+        sub.set_defaults(run=run)
+        return sub
+
+    tour = command(
+        "tour", running.tour, "The main job from end to end: plan, deploy, ask, measure, compare costs, report."
+    )
+    tour.add_argument("model", nargs="?", help="model name or path (default: the embedded one)")
+    tour.add_argument("--question", help="what to ask")
+    tour.add_argument("--repeats", type=int, default=5, help="measured requests (default: 5)")
+    _add_plan_options(tour, brief=True)
+    _add_cost_options(tour)
+
+    machine = command("machine", planning.machine, "What this computer is.")
+    machine.add_argument("--calibrate", action="store_true", help="measure its speed again (a few seconds)")
+    machine.add_argument("--raw", action="store_true", help="what the probes read, for a bug report")
+
+    command("models", planning.models, "The models known by name.")
+    command("engines", planning.engines, "The engines and whether they can run here.")
+
+    _add_predicting(command)
+
+    run = command("run", running.run, "Ask a model once, or chat with it when no prompt is given.")
+    run.add_argument("model")
+    run.add_argument("prompt", nargs="?")
+    run.add_argument("--max-tokens", type=int, help="longest answer, tokens")
+    _add_plan_options(run)
+
+    deploy = command("deploy", running.deploy, "Serve a model in the background until `workbench stop`.")
+    deploy.add_argument("model")
+    deploy.add_argument("--port", type=_port, help="port on 127.0.0.1 (default: a free one)")
+    _add_plan_options(deploy)
+
+    command("ps", running.ps, "The deployments that run.")
+    logs = command("logs", running.logs, "The last lines a deployment's server wrote.")
+    logs.add_argument("deployment", help="id or model name")
+    logs.add_argument("--lines", type=int, default=50)
+    stop = command("stop", running.stop, "End a deployment for all its users.")
+    stop.add_argument("deployment", nargs="?", help="id or model name")
+    stop.add_argument("--all", action="store_true", help="end every deployment")
+
+    measure = command("measure", running.measure, "Measure a model here, in a deployment of its own.")
+    measure.add_argument("model")
+    measure.add_argument("--repeats", type=int, default=5, help="measured requests (default: 5)")
+    _add_plan_options(measure)
+
+    ledger = command("ledger", running.ledger, "How far predictions lay from measurements so far.")
+    ledger.add_argument("--export", type=Path, metavar="FILE", help="write every pair to a .csv or .json file")
+
+    boards = command(
+        "dashboards", running.dashboards, "Open the notebooks as dashboards (Voilà, on this computer only)."
+    )
+    boards.add_argument("notebook", nargs="?", help="one notebook, such as 00_start_here (default: the list)")
+    boards.add_argument("--port", type=_port, help="port on 127.0.0.1")
+    boards.add_argument("--no-browser", action="store_true", help="print the address and do not open it")
+    return top
+
+
+def _add_predicting(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands that predict."""
+    plan = command("plan", planning.plan, "Every engine and format for a model on a machine, ranked, with reasons.")
+    estimate = command("estimate", planning.estimate, "Predict memory and speed of one configuration of a model.")
+    for sub in (plan, estimate):
+        sub.add_argument("model", help="name, .gguf file, config.json, or owner/name on the Hub")
+        _add_where_options(sub)
+
+
+def _port(text: str) -> int:
+    """The type of a port number on the command line."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; ports are 1 to 65535")
+    return int(text)
+
+
+def _add_where_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--device", help="an accelerator or a cloud instance of the catalog (default: this computer)")
+    sub.add_argument("--count", type=int, default=1, help="how many of them (default: 1)")
+    sub.add_argument("--memory-gib", type=_gib, help="main memory of the machine, GiB (default: this computer's)")
+    sub.add_argument("--format", help="format of the weights, such as Q4_K_M, BF16 or NF4")
+    sub.add_argument("--engine", default="auto", help="engine to use (default: all that can)")
+    sub.add_argument("--context", type=int, help="tokens of prompt and answer together (default: 2048)")
+    sub.add_argument("--concurrency", type=int, default=1, help="requests served at once (default: 1)")
+
+
+def _gib(text: str) -> float:
+    """The type of a size in GiB on the command line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; say it in GiB, such as 32")
+    return value
+
+
+def _add_plan_options(sub: argparse.ArgumentParser, *, brief: bool = False) -> None:
+    sub.add_argument("--engine", default="auto", help="engine to use (default: the first that can)")
+    sub.add_argument("--context", type=int, help="tokens of prompt and answer together (default: 2048)")
+    if not brief:
+        sub.add_argument("--concurrency", type=int, default=1, help="requests served at once (default: 1)")
+        sub.add_argument("--threads", type=int, help="CPU threads (default: chosen by what else runs)")
+
+
+def _add_cost_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--power-w", type=float, help="what this machine draws under load, in watts (default: assumed)")
+    sub.add_argument("--usd-per-kwh", type=float, help="price of electricity (default: assumed)")

@@ -1,0 +1,88 @@
+"""Commands that predict: what this computer is, what could run on it or on another, and how well that is known."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from workbench.cli.output import Status, print_json, print_table
+from workbench.errors import UsageError
+from workbench.units import GIB
+
+if TYPE_CHECKING:
+    from workbench.machine import Machine
+
+
+def machine(options: argparse.Namespace) -> None:
+    from workbench import machine
+    from workbench.report import text
+
+    if options.raw:
+        return print_json(argparse.Namespace(json=True), machine.raw())
+    found = machine.probe()
+    with Status() as status:
+        found = machine.calibrate(found, force=True, progress=status) if options.calibrate else machine.kept(found)
+    if not options.json:
+        print(text.machine(found))
+    return print_json(options, found.to_dict())
+
+
+def models(options: argparse.Namespace) -> None:
+    from workbench import models
+
+    entries = models.known()
+    if not options.json:
+        print_table([("name", "what it is", "licence")], [(e.name, e.title, e.licence) for e in entries])
+        print("\nAny .gguf file works too: a path, or hf:owner/repository/file.gguf.")
+    print_json(options, [{"name": e.name, "title": e.title, "task": e.task, "licence": e.licence} for e in entries])
+
+
+def engines(options: argparse.Namespace) -> None:
+    from workbench import engines
+
+    names = [name for name in engines.ENGINES if name != "fake"]  # that one is for tests
+    found = {name: engines.get(name).available() for name in names}
+    if not options.json:
+        rows = [(name, "yes" if a.ok else "no", a.version or f"{a.reason} {a.fix}") for name, a in found.items()]
+        print_table([("engine", "runs here", "version, or why not")], rows)
+    fields = ("ok", "version", "reason", "fix")
+    print_json(options, [{"name": n, **{field: getattr(a, field) for field in fields}} for n, a in found.items()])
+
+
+def plan(options: argparse.Namespace) -> None:
+    from workbench import models, planning
+    from workbench.report import text
+
+    with Status(quiet=options.json) as status:
+        found = planning.choices(models.describe(options.model), machine=_machine(options, status), **_wanted(options))
+    if not options.json:
+        print(text.choices(found))
+    print_json(options, found.to_dict())
+
+
+def estimate(options: argparse.Namespace) -> None:
+    from workbench import models, planning
+    from workbench.report import text
+
+    with Status(quiet=options.json) as status:
+        made = planning.estimate(models.describe(options.model), machine=_machine(options, status), **_wanted(options))
+    if not options.json:
+        print(text.plan(made))
+    print_json(options, made.to_dict())
+
+
+def _wanted(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in ("engine", "format", "context", "concurrency")}
+
+
+def _machine(options: argparse.Namespace, status: Status) -> Machine:
+    """The machine that is described, with this computer around the cards; or this computer, measured once."""
+    from workbench import machine
+
+    here = machine.probe()
+    if options.device is None:
+        if options.count != 1 or options.memory_gib:
+            raise UsageError("--count and --memory-gib describe a machine.", fix="Say which with --device.")
+        return machine.calibrate(here, progress=status)
+    memory_bytes = None if options.memory_gib is None else int(options.memory_gib * GIB)
+    return machine.describe(options.device, count=options.count, memory_bytes=memory_bytes, host=machine.kept(here))

@@ -1,0 +1,174 @@
+"""Commands that start, use, measure and end deployments, and those that show what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from workbench import units
+from workbench.cli.output import Status, print_json, print_table
+from workbench.errors import UsageError
+
+
+def tour(options: argparse.Namespace) -> None:
+    from workbench import report
+    from workbench.report import text
+
+    question = options.question or report.QUESTION
+    asking = f"\nAsking for at most {report.ANSWER_TOKENS} tokens: {question}\n"
+    with Status(quiet=options.json) as status:
+        result = report.tour(
+            options.model or report.MODEL, question=question, context=options.context,
+            repeats=options.repeats, engine=options.engine, power_w=options.power_w, usd_per_kwh=options.usd_per_kwh,
+            progress=status, on_plan=lambda plan: status.say(text.plan(plan) + "\n" + asking), on_text=status.stream,
+        )  # fmt: skip
+        status.say("\n" + text.result(result))
+    print_json(options, result.to_dict())
+
+
+def run(options: argparse.Namespace) -> None:
+    from workbench import deployment
+
+    if options.json and options.prompt is None:
+        raise UsageError("--json needs a prompt.", fix="Give one, or leave --json out to chat.")
+    with (
+        Status(quiet=options.json) as status,
+        deployment.deploy(make_plan(options, status), progress=status) as running,
+    ):
+        if options.prompt is None:
+            return _converse(running, options, status)
+        answer = _say(running.chat(options.prompt, max_tokens=options.max_tokens), status)
+    return print_json(options, {"answer": answer})
+
+
+def _converse(running: Any, options: argparse.Namespace, status: Status) -> None:
+    """Questions from standard input until it ends; an empty line asks nothing."""
+    messages: list[dict[str, str]] = []
+    status.clear()
+    print("Ask; Ctrl-D ends.", file=sys.stderr)
+    for line in _questions():
+        messages.append({"role": "user", "content": line})
+        answer = _say(running.chat(messages, max_tokens=options.max_tokens), status)
+        messages.append({"role": "assistant", "content": answer})
+
+
+def _questions() -> Iterable[str]:
+    while True:
+        try:
+            line = input("> " if sys.stdin.isatty() else "")
+        except EOFError:
+            return
+        if line.strip():
+            yield line
+
+
+def _say(pieces: Iterable[str], status: Status) -> str:
+    answer = ""
+    for piece in pieces:
+        answer += piece
+        status.stream(piece)
+    status.clear()
+    return answer
+
+
+def deploy(options: argparse.Namespace) -> None:
+    from workbench import deployment
+    from workbench.report import text
+
+    with Status() as status:
+        running = deployment.deploy(make_plan(options, status), keep=True, port=options.port, progress=status)
+    running.release()
+    endpoint = running.endpoint
+    if not options.json:
+        print(f"{running.id} answers at {endpoint.base_url} as {endpoint.served_model}\n")
+        print(f"export OPENAI_BASE_URL={endpoint.base_url}\nexport OPENAI_API_KEY={endpoint.api_key}\n")
+        print(f"It runs until: {text.command('stop')} {running.id}")
+    print_json(options, {
+        "id": running.id, "base_url": endpoint.base_url, "api_key": endpoint.api_key, "model": endpoint.served_model,
+    })  # fmt: skip
+
+
+def ps(options: argparse.Namespace) -> None:
+    from workbench import deployment, machine
+
+    running = deployment.deployments()
+    memory = {state.id: machine.memory_bytes(state.server_pids()).bytes for state in running}
+    if not options.json:
+        rows = [(s.id, s.engine, s.status, s.base_url, units.format_bytes(memory[s.id]), s.created) for s in running]
+        print_table([("id", "engine", "status", "address", "memory", "since")], rows)
+    fields = ("id", "model", "engine", "status", "base_url", "created", "keep")
+    print_json(options, [{**{f: getattr(s, f) for f in fields}, "memory_bytes": memory[s.id]} for s in running])
+
+
+def logs(options: argparse.Namespace) -> None:
+    from workbench import deployment
+
+    text = deployment.logs(options.deployment, options.lines)
+    if not options.json:
+        print(text)
+    print_json(options, {"lines": text.splitlines()})
+
+
+def stop(options: argparse.Namespace) -> None:
+    from workbench import deployment
+
+    if bool(options.deployment) == options.all:
+        raise UsageError("Name one deployment, or say --all.", fix="`workbench ps` lists them.")
+    stopped = deployment.stop_all() if options.all else [deployment.stop(options.deployment).id]
+    if not options.json:
+        print("\n".join(f"{name} stopped" for name in stopped) or "nothing was running")
+    print_json(options, {"stopped": stopped})
+
+
+def measure(options: argparse.Namespace) -> None:
+    from workbench import deployment, measurement
+    from workbench.report import text
+
+    measurement.check_repeats(options.repeats)
+    with Status() as status:
+        plan = make_plan(options, status)
+        with deployment.deploy(plan, share=False, progress=status) as running:
+            result = measurement.measure(running, repeats=options.repeats, progress=status)
+    if not options.json:
+        print(text.comparison_table(result))
+    print_json(options, {"plan": plan.to_dict(), "measurement": result.to_dict()})
+
+
+def ledger(options: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from workbench.evidence.ledger import Ledger
+
+    ledger = Ledger()
+    if options.export:
+        print(f"{ledger.export(options.export)} pairs written to {options.export}", file=sys.stderr)
+    errors = ledger.errors()
+    if not options.json:
+        head = [("engine", "hardware", "quantity", "pairs", "median error", "worst", "inside interval")]
+        rows = [
+            (e.engine, e.hardware, e.quantity, str(e.count), f"{e.median_error:.1%}", f"{e.worst_error:.1%}",
+             f"{e.in_interval:.0%}") for e in errors
+        ]  # fmt: skip
+        print_table(head, rows)
+    print_json(options, [asdict(error) for error in errors])
+
+
+def dashboards(options: argparse.Namespace) -> None:
+    from workbench.ui import dashboards
+
+    dashboards.serve(options.notebook, port=options.port, open_browser=not options.no_browser)
+
+
+def make_plan(options: argparse.Namespace, progress: Callable[[float | None, str], None] | None = None) -> Any:
+    from workbench import models, planning
+
+    def fetched(done: int, total: int | None, what: str) -> None:
+        if progress:
+            progress(done / total if total else None, what)
+
+    return planning.plan(
+        models.get(options.model, progress=fetched), engine=options.engine, context=options.context,
+        concurrency=options.concurrency, threads=options.threads,
+    )  # fmt: skip

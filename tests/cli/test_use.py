@@ -71,7 +71,8 @@ def test_estimate(command: Command, tiny: Path, calm: Machine) -> None:
     assert done.status == 0
     assert list(done.json) == [
         "id", "created", "model", "model_path", "engine", "engine_version", "hardware", "machine", "devices",
-        "settings", "workload", "memory", "verdict", "fits", "predictions", "reasons", "refused",
+        "settings", "workload", "memory", "calibrated_by_ledger", "verdict", "fits",
+        "predictions", "reasons", "refused",
     ]  # fmt: skip
     assert (done.json["model"], done.json["engine"], done.json["settings"]["context"]) == ("Tiny", "fake", 128)
     shown = command("estimate", tiny, "--engine", "fake")

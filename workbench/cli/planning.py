@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.output import Status, print_json, print_table
@@ -22,9 +23,11 @@ def machine(options: argparse.Namespace) -> None:
     found = machine.probe()
     with Status() as status:
         found = machine.calibrate(found, force=True, progress=status) if options.calibrate else machine.kept(found)
+    findings = machine.judge(found)
     if not options.json:
         print(text.machine(found))
-    return print_json(options, found.to_dict())
+        print(text.findings(findings))
+    return print_json(options, {**found.to_dict(), "compatibility": [asdict(finding) for finding in findings]})
 
 
 def models(options: argparse.Namespace) -> None:
@@ -62,10 +65,13 @@ def plan(options: argparse.Namespace) -> None:
 
 def estimate(options: argparse.Namespace) -> None:
     from workbench import models, planning
+    from workbench.evidence.ledger import Ledger
     from workbench.report import text
 
     with Status(quiet=options.json) as status:
         made = planning.estimate(models.describe(options.model), machine=_machine(options, status), **_wanted(options))
+    if not options.no_ledger:
+        made = planning.calibrated(made, Ledger().pairs())
     if not options.json:
         print(text.plan(made))
     print_json(options, made.to_dict())

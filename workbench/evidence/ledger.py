@@ -73,7 +73,7 @@ class Ledger:
     def predict(self, plan: Mapping[str, Any], predictions: Mapping[str, Estimate]) -> None:
         """Store a plan (`Plan.to_dict`) and its predictions before it runs. Storing it again changes nothing."""
         columns = ("id", "created", "model", "engine", "engine_version", "hardware", "machine")
-        row = (*(plan[column] for column in columns), 0, json.dumps(plan))
+        row = (*(plan[column] for column in columns), int(plan.get("calibrated_by_ledger", False)), json.dumps(plan))
         with self._transaction() as database:
             database.execute("INSERT OR IGNORE INTO prediction VALUES (?,?,?,?,?,?,?,?,?)", row)
             database.executemany(

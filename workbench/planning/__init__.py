@@ -5,8 +5,9 @@ plan(…) is what can be started here and now; estimate(…) is one configuratio
 
 from workbench.engines.workload import CHAT, Workload
 from workbench.planning.configuration import estimate
+from workbench.planning.correction import calibrated
 from workbench.planning.planner import plan
 from workbench.planning.plans import Fit, Plan, Refusal
 from workbench.planning.ranking import Choices, choices
 
-__all__ = ["CHAT", "Choices", "Fit", "Plan", "Refusal", "Workload", "choices", "estimate", "plan"]
+__all__ = ["CHAT", "Choices", "Fit", "Plan", "Refusal", "Workload", "calibrated", "choices", "estimate", "plan"]

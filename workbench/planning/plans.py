@@ -53,7 +53,8 @@ class Fit:
 class Plan:
     """Settings, predictions and reasons.
 
-    memory: the peak per device; speed: for one request of `workload` alone, by name (see `Engine.speed`).
+    memory: the peak per device; speed: for one request of `workload` alone, by name (see `Engine.speed`); calibrated:
+    speed was corrected by measurements here.
     """
 
     model: Any
@@ -66,6 +67,7 @@ class Plan:
     speed: Mapping[str, Estimate]
     reasons: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    calibrated: bool = False
     created: str = field(default_factory=now)
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
@@ -136,6 +138,7 @@ class Plan:
                 {"device": b.device, "parts": {name: asdict(part) for name, part in b.parts.items()}}
                 for b in self.memory
             ],
+            "calibrated_by_ledger": self.calibrated,
             "verdict": self.verdict,
             "fits": [{"device": f.device, "free_bytes": f.free_bytes, "verdict": f.verdict} for f in self.fits],
             "predictions": {name: asdict(estimate) for name, estimate in self.predictions.items()},

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.costs import Comparison
-from workbench.machine import Machine
+from workbench.machine import Finding, Machine
 from workbench.measurement import Measurement
 from workbench.planning import Choices, Plan
 from workbench.report import figures
@@ -46,6 +46,12 @@ def machine(found: Machine) -> str:
     return "\n".join([*lines, *(f"Note     {note}" for note in found.notes)])
 
 
+def findings(found: Sequence[Finding]) -> str:
+    """What was found about drivers and libraries: problems with their fix, and what nobody knows."""
+    words = {"problem": "Problem ", "unknown": "Unknown ", "ok": "Checked "}
+    return "\n".join(f"{words[one.level]} {one.what} {one.fix}".rstrip() for one in found)
+
+
 def plan(made: Plan) -> str:
     """The plan: what runs, on what, and what is predicted."""
     s, m = made.settings, made.model
@@ -57,7 +63,7 @@ def plan(made: Plan) -> str:
         f"Model    {m.name}: {parts}",
         f"Engine   {made.engine.title}{f' ({made.engine_version})' if made.engine_version else ''} on {where}, "
         f"context {s.context} tokens", "",
-        "Predicted (90 % interval)",
+        "Predicted (90 % interval)" + (", calibrated by measurements here" if made.calibrated else ""),
         *memory_lines(made),
         *(f"  {TITLES.get(name, name):<19} {value}" for name, value in made.speed.items()), "",
         *(f"Because {reason}." for reason in made.reasons),

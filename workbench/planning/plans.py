@@ -29,15 +29,21 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What one device needs beside what it has free (bytes; None where nobody can say)."""
+    """What one device needs beside what it has free (bytes; None where nobody can say).
+
+    least_bytes: what it needs at least, also where some part of it is unknown.
+    """
 
     device: str
     need: Estimate
     free_bytes: int | None
+    least_bytes: float = 0.0
 
     @property
     def verdict(self) -> Verdict:
         """'tight' means that the prediction fits and the upper end of its interval does not."""
+        if self.free_bytes is not None and self.least_bytes > self.free_bytes:
+            return "does not fit"
         if self.need.value is None or self.need.high is None or self.free_bytes is None:
             return "unknown"
         if self.need.value > self.free_bytes:
@@ -98,7 +104,8 @@ class Plan:
         rooms = [capacity_bytes(card) if card.memory_free_bytes is None else card.memory_free_bytes for card in cards]
         rooms.append(self.machine.memory.available_bytes or None)
         return tuple(
-            Fit(breakdown.device, breakdown.total, free) for breakdown, free in zip(self.memory, rooms, strict=False)
+            Fit(breakdown.device, breakdown.total, free, sum(part.low or 0.0 for part in breakdown.parts.values()))
+            for breakdown, free in zip(self.memory, rooms, strict=False)
         )
 
     @property

@@ -166,9 +166,10 @@ def _speech_bits(model: models.SpeechModel) -> float:
 
 def _refusal(plan: Plan) -> Refusal:
     fit = next(fit for fit in plan.fits if fit.verdict == "does not fit")
-    short = (fit.need.value or 0) - (fit.free_bytes or 0)
+    need = fit.need.value or fit.least_bytes
+    short = need - (fit.free_bytes or 0)
     reason = (
-        f"{plan.model.name} in {model_format(plan.model)} needs {format_bytes(fit.need.value or 0)} on {fit.device}, "
+        f"{plan.model.name} in {model_format(plan.model)} needs {format_bytes(need)} on {fit.device}, "
         f"where {format_bytes(fit.free_bytes or 0)} are free: {format_bytes(short)} too much."
     )
     return Refusal(plan.engine.name, reason, smallest_change(plan), model_format(plan.model))
@@ -178,7 +179,9 @@ def smallest_change(plan: Plan) -> str:
     """A shorter context if one fits; else a format of fewer bits; else how much memory is missing."""
     if context := longest_context(plan):
         return f"A context of {context} tokens fits."
-    short = max((fit.need.value or 0) - (fit.free_bytes or 0) for fit in plan.fits if fit.free_bytes is not None)
+    short = max(
+        (fit.need.value or fit.least_bytes) - (fit.free_bytes or 0) for fit in plan.fits if fit.free_bytes is not None
+    )
     if isinstance(plan.model, Model) and plan.model.path is None:
         weights = plan.model.weight_bytes
         if 0 < short < weights:

@@ -9,13 +9,12 @@ from importlib import metadata
 from workbench.engines.contract import Availability
 from workbench.evidence import Basis, Estimate
 from workbench.machine import Accelerator
+from workbench.machine.description import RUNTIMES
 from workbench.models import Model
 from workbench.units import MIB
 
 CONTEXT_BYTES = {"NVIDIA": 400 * MIB}
 CONTEXT_SOURCE = "300 to 500 MB with CUDA 11.7 and later (pytorch issues 107667 and 109888), 200 to 1,000 MB overall"
-#: The software that drives a maker's cards, as engines name it.
-RUNTIMES = {"NVIDIA": "cuda", "AMD": "rocm", "Apple": "metal", "Intel": "xpu"}
 
 
 @dataclass(frozen=True, slots=True)

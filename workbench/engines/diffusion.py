@@ -20,6 +20,7 @@ from workbench.engines.contract import ImageShape, Settings
 from workbench.errors import UsageError
 from workbench.evidence import Basis, Estimate
 from workbench.machine import Machine
+from workbench.machine.description import UNCALIBRATED
 from workbench.models.image import ImageModel, Part
 
 #: Multiply-adds that the matrix units of a multiprocessor start per clock: up to this many they are narrow.
@@ -239,9 +240,6 @@ def _source(c: ImageCoefficients) -> str:
         f"fitted to {c.rows} published rows of {c.fitted_devices} devices, {c.checked}; "
         f"mean error on devices left out {c.error:.0%}"
     )
-
-
-UNCALIBRATED = "this machine has not been calibrated: run `workbench machine --calibrate`"
 
 
 def _on_cpu(model: ImageModel, shape: ImageShape, settings: Settings, machine: Machine) -> Mapping[str, Estimate]:

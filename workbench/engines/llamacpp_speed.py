@@ -17,10 +17,10 @@ from workbench.engines.contract import Settings
 from workbench.engines.llamacpp_memory import RECURRENT, deal_layers, is_recurrent
 from workbench.evidence import Basis, Estimate
 from workbench.machine import Machine
+from workbench.machine.description import UNCALIBRATED
 from workbench.models import Architecture, Model, Tensor
 from workbench.models.architecture import bytes_per_element, kv_bytes
 
-UNCALIBRATED = "this machine has not been calibrated: run `workbench machine --calibrate`"
 # Speed coefficients: one machine, two cores; the intervals say how little that is until the ledger has more.
 SPEED_SOURCE = "fitted to the embedded model on one x86-64 machine (2 cores); wide until the ledger has this machine"
 PREFILL_EFFICIENCY, PREFILL_INTERVAL = 0.44, (0.5, 1.0)

@@ -19,6 +19,7 @@ from workbench.engines.device_memory import runtime
 from workbench.errors import UsageError
 from workbench.evidence import Basis, Estimate
 from workbench.machine import Machine
+from workbench.machine.description import UNCALIBRATED
 from workbench.models.speech import WINDOW_S, SpeechModel
 
 #: Tokens written per second of speech, timestamps and second attempts included: usual, least, most.
@@ -30,7 +31,6 @@ DEPTH = 128
 CPU_UTILISATION, CPU_BANDWIDTH, CPU_LAYER_S, CPU_SPREAD = 0.7, 0.75, 1e-4, Spread(0.5, 2.5)
 CPU_SOURCE = "openai-whisper with random weights (tiny to small) on one x86-64 machine (2 cores), 2026-11-24"
 MOST_BEAMS = 20
-UNCALIBRATED = "this machine has not been calibrated: run `workbench machine --calibrate`"
 
 
 @dataclass(frozen=True, slots=True)

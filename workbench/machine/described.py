@@ -13,10 +13,9 @@ from workbench import catalog
 from workbench.catalog.accelerators import AcceleratorSpec
 from workbench.errors import UnknownName, UsageError
 from workbench.machine.apple import working_set_bytes
-from workbench.machine.description import Accelerator, Cpu, Disk, Machine, Memory
+from workbench.machine.description import RUNTIMES, Accelerator, Cpu, Disk, Machine, Memory
 from workbench.units import GIB
 
-RUNTIMES = {"NVIDIA": "cuda", "AMD": "rocm", "Apple": "metal", "Intel": "xpu"}
 MOST_DEVICES = 64
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*GI?B", re.IGNORECASE)
 

@@ -16,6 +16,11 @@ from workbench.catalog.accelerators import AcceleratorSpec
 from workbench.evidence import Measured
 from workbench.units import GIB
 
+#: Why nothing is known of the speed of a processor.
+UNCALIBRATED = "this machine has not been calibrated: run `workbench machine --calibrate`"
+#: The software that drives a maker's cards, as engines name it.
+RUNTIMES = {"NVIDIA": "cuda", "AMD": "rocm", "Apple": "metal", "Intel": "xpu"}
+
 
 @dataclass(frozen=True, slots=True)
 class Cpu:

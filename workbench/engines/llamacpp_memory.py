@@ -20,7 +20,13 @@ from workbench.engines.device_memory import driver_context
 from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Machine
 from workbench.models import Architecture, Model
-from workbench.models.architecture import bytes_per_element, kv_bytes, kv_bytes_per_token, kv_heads_by_layer
+from workbench.models.architecture import (
+    bytes_per_element,
+    kv_bytes,
+    kv_bytes_per_token,
+    kv_heads_by_layer,
+    recurrent_bytes,
+)
 from workbench.units import MIB
 
 UBATCH_TOKENS = 512  # llama.cpp's n_ubatch, left at its default
@@ -28,6 +34,7 @@ CACHE_BLOCK_TOKENS = 256
 REPACKED_TYPES = frozenset({"Q4_0", "Q4_K", "IQ4_NL", "MXFP4"})
 RECORD = "records of the embedded model at contexts 512, 2,048 and 8,192 (x86-64 Linux, xllamacpp 2026.10)"
 RECURRENT = "the state of recurrent layers is not modelled yet"
+UNSTATED = "the state of recurrent layers is not modelled for a file that does not state it"
 TOKEN_BYTES, MERGE_BYTES = 236, 197
 PROGRAM_BYTES = {"xllamacpp": int(32.25 * MIB), "llama-server": int(14.25 * MIB)}
 
@@ -114,17 +121,23 @@ def is_recurrent(architecture: Architecture) -> bool:
     return 0 in kv_heads_by_layer(architecture)
 
 
+def has_unknown_state(architecture: Architecture) -> bool:
+    """Whether some layer keeps a state of a size that nobody said."""
+    return is_recurrent(architecture) and not architecture.recurrent_values_per_layer
+
+
 def _kv_cache(architecture: Architecture, settings: Settings, layers: Collection[int] | None = None) -> Estimate:
     """The cache of these layers, or of all."""
-    if is_recurrent(architecture):
-        return Estimate.unknown("B", RECURRENT)
+    if has_unknown_state(architecture):
+        return Estimate.unknown("B", UNSTATED)
     element_bytes = bytes_per_element(settings.cache_type)
     # A sliding layer keeps its window and the batch that is being worked on.
     window = architecture.sliding_window and architecture.sliding_window + UBATCH_TOKENS
     cells = _cells(settings)
     one = kv_bytes(architecture, cells // settings.concurrency, element_bytes, window_tokens=window, layers=layers)
+    state = recurrent_bytes(architecture, layers=layers)
     basis = Basis(
-        "2 × layers × KV heads × head length × bytes per element × tokens",
+        "2 × layers × KV heads × head length × bytes per element × tokens" + (" + recurrent state" if state else ""),
         {
             "a token": f"{kv_bytes_per_token(architecture, element_bytes):.0f} B",
             "tokens": f"{cells}",
@@ -132,7 +145,7 @@ def _kv_cache(architecture: Architecture, settings: Settings, layers: Collection
         },
         "exact by architecture",
     )
-    return Estimate.within(one * settings.concurrency, "B", basis, 0.0, 0.01)
+    return Estimate.within((one + state) * settings.concurrency, "B", basis, 0.0, 0.01)
 
 
 def _prompt_cache(settings: Settings) -> Estimate:

@@ -14,12 +14,12 @@ from typing import TypeVar
 
 from workbench.engines import device_speed
 from workbench.engines.contract import Settings
-from workbench.engines.llamacpp_memory import RECURRENT, deal_layers, is_recurrent
+from workbench.engines.llamacpp_memory import UNSTATED, deal_layers, has_unknown_state
 from workbench.evidence import Basis, Estimate
 from workbench.machine import Machine
 from workbench.machine.description import UNCALIBRATED
 from workbench.models import Architecture, Model, Tensor
-from workbench.models.architecture import bytes_per_element, kv_bytes
+from workbench.models.architecture import bytes_per_element, kv_bytes, recurrent_bytes
 
 # Speed coefficients: one machine, two cores; the intervals say how little that is until the ledger has more.
 SPEED_SOURCE = "fitted to the embedded model on one x86-64 machine (2 cores); wide until the ledger has this machine"
@@ -47,8 +47,8 @@ def prefill(model: Model, settings: Settings, machine: Machine, tokens: int, bat
 
 def decode(model: Model, settings: Settings, machine: Machine, depth: int, batch: int) -> Estimate:
     """Seconds of one step: a token for each of `batch` requests, each `depth` tokens deep."""
-    if is_recurrent(model.architecture):
-        return Estimate.unknown("s", RECURRENT)
+    if has_unknown_state(model.architecture):
+        return Estimate.unknown("s", UNSTATED)
     if not settings.devices:
         return _decode_on_cpu(model, settings, machine, depth, batch)
     kind = settings.cache_type
@@ -164,8 +164,8 @@ def _decode_on_cpu(model: Model, settings: Settings, machine: Machine, depth: in
     a = model.architecture
     weights_s = model.decode_read_bytes / (bandwidth * DECODE_EFFICIENCY)
     # Flash attention on a CPU reads the keys and values once per query head, not once per KV head.
-    heads = a.heads / a.kv_heads if settings.flash_attention else 1.0
-    cache = batch * kv_bytes(a, depth, bytes_per_element(settings.cache_type)) * heads
+    heads = a.heads / max(a.kv_heads, 1) if settings.flash_attention else 1.0
+    cache = batch * (kv_bytes(a, depth, bytes_per_element(settings.cache_type)) * heads + 2 * recurrent_bytes(a))
     cache_s = cache / (one_core * settings.threads * ATTENTION_EFFICIENCY)
     multiply_s = (
         2

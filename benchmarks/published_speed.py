@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench import models
+from workbench import catalog, models
 from workbench.catalog.accelerators import AcceleratorSpec, accelerator
 from workbench.engines.roofline import Work, work_of
-from workbench.errors import UsageError
+from workbench.errors import UnsupportedModel, UsageError
 from workbench.models import Model
 
 FILE = Path(__file__).with_name("published") / "llm_speed.csv"
@@ -200,9 +200,6 @@ _FORMATS = (
     (r"gptq", "GPTQ-Int4"), (r"awq|^int4$", "AWQ-Int4"), (r"int8wo|int8 weight", "int8wo"), (r"int4wo-64", "int4wo-64"),
     (r"int4 g32", "int4wo-32"), (r"llm\.int8", "LLM.int8"), (r"bitsandbytes 4", "NF4"),
 )  # fmt: skip
-#: What GGUF files and their packagers add to the name of a model.
-_ADDED = re.compile(r"(\.gguf|[-._](i1-)?(I?Q\d_\w+|MXFP4)|-fp16)+$", re.I)
-_PACKAGER = re.compile(r"^(mistralai|microsoft|HuggingFaceTB|google|Qwen|deepseek-ai|nvidia|qwen)[_/]")
 
 
 def format_of(name: str, quantization: str, engine: str) -> str | None:
@@ -222,7 +219,7 @@ def model(name: str, quantization: str, engine: str) -> Model | None:
     if kind is None:
         return None
     try:
-        made = models.describe(_PACKAGER.sub("", _ADDED.sub("", name)), kind)
-    except UsageError:
+        made = models.describe(catalog.model(name).name, kind)
+    except (UsageError, UnsupportedModel):
         return None
     return made if isinstance(made, Model) else None

@@ -1,6 +1,6 @@
 """A model by its name or its config.json, without its weights: what planning needs, for a machine it may never be on.
 
-describe("llama-3.1-8b", "Q4_K_M")      a model of the catalog, in a format
+describe("llama-3.1-8b", "Q4_K_M")      a model of the catalog, in any spelling, in a format
 describe("path/to/config.json")         a config.json, or the folder it lies in
 describe("path/to/model.gguf")          a file: its own tensors
 describe("owner/name")                  a repository on the Hub: its config.json alone is fetched
@@ -9,6 +9,7 @@ describe("owner/name")                  a repository on the Hub: its config.json
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ def _as_it_comes(name: str) -> AnyModel:
         return _from_config_file(path, path.parent.name or path.stem)
     if path.suffix == ".gguf" or path.exists():
         return get(name)
+    with suppress(UsageError):
+        return of_entry(catalog.model(name).name)
     if name.count("/") == 1 and not name.startswith((".", "~", "/")):
         file, _ = hub.bring(HubSource(name, "config.json"), None, None)
         return _from_config_file(file, name)

@@ -30,7 +30,7 @@ def format_value(value: float, unit: str) -> str:
     if unit == "s" and abs(value) < 1:
         value, unit = value * 1e3, "ms"
     number = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return f"{number} {unit}"
+    return number if unit == "ratio" else f"{number} {unit}"
 
 
 def format_usd(amount: Decimal) -> str:

@@ -18,6 +18,10 @@ from workbench.units import MIB
 
 DEFAULT_CONTEXT = 2048
 LEAST_CONTEXT = 128  # room for a chat template, a question and an answer
+#: Types of a KV cache that is not quantized, and that is: those that llama.cpp's server can be asked for.
+PLAIN_CACHE_TYPES = ("f32", "f16", "bf16")
+QUANTIZED_CACHE_TYPES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+CACHE_BLOCK_VALUES = 32  # values in a block of each of the quantized types
 
 
 def plan(
@@ -28,6 +32,7 @@ def plan(
     context: int | None = None,
     concurrency: int = 1,
     threads: int | None = None,
+    cache_type: str = "f16",
     flash_attention: bool = True,
     prompt_cache_bytes: int = 0,
     workload: Workload = CHAT,
@@ -35,7 +40,7 @@ def plan(
     """Plan a deployment of `model` on `machine` (this one by default, calibrated once).
 
     context: tokens of prompt and answer together; DEFAULT_CONTEXT, or all the model has if that is less;
-    the other settings are those of `Settings`.
+    cache_type: element type of the KV cache, see `check_cache_type`; the other settings are those of `Settings`.
     Raises UnknownName, BadModelFile, UnsupportedModel, EngineUnavailable or UsageError.
     """
     model = models.get(model) if isinstance(model, str) else model
@@ -50,6 +55,7 @@ def plan(
     settings = Settings(
         model=model.name, format=model.format, context=check_context(model, context),
         concurrency=check_concurrency(concurrency), threads=count.decode, prefill_threads=count.prefill,
+        cache_type=check_cache_type(model, cache_type, flash_attention=flash_attention),
         flash_attention=flash_attention, prompt_cache_bytes=_check_prompt_cache(prompt_cache_bytes),
     )  # fmt: skip
     return predict(
@@ -100,6 +106,26 @@ def check_concurrency(concurrency: int) -> int:
     if not 1 <= concurrency <= 256:
         raise UsageError(f"A concurrency of {concurrency} was asked for.", fix="Ask for 1 to 256 requests at once.")
     return concurrency
+
+
+def check_cache_type(model: Model, name: str, *, flash_attention: bool) -> str:
+    """The name, if llama.cpp accepts it: it quantizes whole blocks of a head, and only with flash attention."""
+    known = (*PLAIN_CACHE_TYPES, *QUANTIZED_CACHE_TYPES)
+    if name not in known:
+        raise UsageError(f"There is no KV cache of type {name!r}.", fix=f"Known: {', '.join(known)}.")
+    if name in QUANTIZED_CACHE_TYPES and not flash_attention:
+        raise UsageError(
+            f"A KV cache of type {name} was asked for without flash attention; llama.cpp refuses to quantize it then.",
+            fix=f"Turn flash attention on, or ask for {' or '.join(PLAIN_CACHE_TYPES)}.",
+        )
+    lengths = {model.architecture.key_length, model.architecture.value_length}
+    if name in QUANTIZED_CACHE_TYPES and any(length % CACHE_BLOCK_VALUES for length in lengths):
+        raise UsageError(
+            f"{model.name} has heads of {max(lengths)} values, which blocks of {CACHE_BLOCK_VALUES} do not divide: "
+            f"llama.cpp refuses a KV cache of type {name}.",
+            fix=f"Ask for {' or '.join(PLAIN_CACHE_TYPES)}.",
+        )
+    return name
 
 
 def _check_prompt_cache(count: int) -> int:

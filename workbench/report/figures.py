@@ -56,7 +56,7 @@ def predicted_beside_measured(predictions: Mapping[str, Estimate], values: Mappi
         range=[-0.5, len(names) - 0.5],
         **_with_values(labels, [format_value(values[n].value, values[n].unit) for n in names]),
     )
-    return _styled(figure, height=70 + 60 * len(names), entries=2)
+    return styled(figure, height=70 + 60 * len(names), entries=2)
 
 
 def memory_breakdown(breakdown: Breakdown, measured: Measured | None = None) -> go.Figure:
@@ -84,7 +84,7 @@ def memory_breakdown(breakdown: Breakdown, measured: Measured | None = None) -> 
     figure.update_layout(barmode="stack", uniformtext={"mode": "hide", "minsize": 12})
     figure.update_xaxes(title="memory, MiB")
     figure.update_yaxes(autorange="reversed")
-    return _styled(figure, height=170 if measured else 120, entries=len(figure.data))
+    return styled(figure, height=170 if measured else 120, entries=len(figure.data))
 
 
 def cost_of_tokens(comparison: Comparison) -> go.Figure:
@@ -108,7 +108,7 @@ def cost_of_tokens(comparison: Comparison) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(type="log", title="USD per million<br>output tokens", tickprefix="$", dtick=2)
     figure.update_yaxes(autorange="reversed", **_with_values(names, prices))
-    return _styled(figure, height=80 + 50 * len(names), entries=2)
+    return styled(figure, height=80 + 50 * len(names), entries=2)
 
 
 def _bounds(estimate: Estimate) -> tuple[float, float, float]:
@@ -123,7 +123,7 @@ def _with_values(names: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
     return {"tickmode": "array", "tickvals": list(names), "ticktext": texts}
 
 
-def _styled(figure: Any, height: int, entries: int) -> Any:
+def styled(figure: Any, height: int, entries: int) -> Any:
     """The common look; `height` is without the legend, which has `entries` lines on a narrow page."""
     return figure.update_layout(
         template="none", height=height + 20 * entries, autosize=True, margin={"l": 8, "r": 16, "t": 8, "b": 48},

@@ -55,13 +55,13 @@ def findings(found: Sequence[Finding]) -> str:
 def plan(made: Plan) -> str:
     """The plan: what runs, on what, and what is predicted."""
     s, m = made.settings, made.model
-    where = _where(made) or "the CPU"
+    place = where(made) or "the CPU"
     size = m.file_bytes if m.path else m.weight_bytes
     parts = f"{m.parameters / 1e6:,.0f} M parameters, {format_of(m)}, {format_bytes(size)}"
     lines = [
         machine(made.machine), "",
         f"Model    {m.name}: {parts}",
-        f"Engine   {made.engine.title}{f' ({made.engine_version})' if made.engine_version else ''} on {where}, "
+        f"Engine   {made.engine.title}{f' ({made.engine_version})' if made.engine_version else ''} on {place}, "
         f"context {s.context} tokens", "",
         "Predicted (90 % interval)" + (", calibrated by measurements here" if made.calibrated else ""),
         *memory_lines(made),
@@ -117,10 +117,10 @@ def _choice(number: int, one: Plan) -> tuple[str, ...]:
     speeds = [str(one.speed[name]) if one.speed[name].value is not None else "unknown" for name in names]
     total = one.memory[0].total
     memory = format_bytes(total.value) if total.value is not None else "unknown"
-    return (str(number), one.engine.title, format_of(one.model), _where(one) or "CPU", memory, *speeds, one.verdict)
+    return (str(number), one.engine.title, format_of(one.model), where(one) or "CPU", memory, *speeds, one.verdict)
 
 
-def _where(one: Plan) -> str:
+def where(one: Plan) -> str:
     """The devices of a plan, and how many layers lie there if not all; nothing for the CPU."""
     names = Counter(card.name for card in one.settings.accelerators(one.machine))
     layers = one.settings.device_layers

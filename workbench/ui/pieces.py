@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets as widgets
 
+from workbench.evidence import Estimate
+from workbench.units import format_value
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -42,10 +45,64 @@ def button(label: str, *, icon: str = "", hint: str = "") -> widgets.Button:
     return _classed(widgets.Button(description=label, icon=icon, tooltip=hint or None), "wb-button")
 
 
+def actions(*controls: widgets.Widget) -> widgets.HBox:
+    """A line of buttons."""
+    return _classed(widgets.HBox(controls), "wb-actions")
+
+
+def field(control: Any) -> Any:
+    """A control with its name above it."""
+    return _classed(control, "wb-field")
+
+
+def fields(*controls: Any) -> widgets.Box:
+    """Controls beside each other, as many in a line as there is room for."""
+    return _classed(widgets.Box(controls), "wb-fields")
+
+
+def figure_area() -> widgets.Output:
+    """Where a figure will be."""
+    return _classed(widgets.Output(), "wb-figure")
+
+
+def show(widget: widgets.DOMWidget, shown: bool) -> None:
+    """Show or hide a widget."""
+    mark(widget, "wb-hidden", not shown)
+
+
+def mark(widget: widgets.DOMWidget, name: str, marked: bool) -> None:
+    """Give a widget a class, or take it away."""
+    (widget.add_class if marked else widget.remove_class)(name)
+
+
+def note(sentence: object) -> str:
+    """A sentence in small print."""
+    return f'<p class="wb-note">{text(sentence)}</p>' if sentence else ""
+
+
 def facts(pairs: Iterable[tuple[str, object]]) -> str:
     """A list of names and values."""
     items = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in pairs)
     return f'<dl class="wb-facts">{items}</dl>'
+
+
+def estimate(found: Estimate) -> str:
+    """A prediction and its interval, short: '101 (54–133) tok/s'; 'unknown' where nobody can say."""
+    if found.value is None or found.low is None or found.high is None:
+        return "unknown"
+    texts = [format_value(value, found.unit) for value in (found.value, found.low, found.high)]
+    (value, low, high), units = zip(*(text.rsplit(" ", 1) for text in texts), strict=True)
+    return f"{value} ({low}–{high}) {units[0]}" if len(set(units)) == 1 else str(found)
+
+
+def sentences(head: Iterable[str], rows: Iterable[Iterable[object]], caption: str) -> str:
+    """A table of sentences: its cells begin at the left and go over several lines."""
+    return f'<div class="wb-sentences">{table(head, rows, caption)}</div>'
+
+
+def numbers(head: Iterable[str], rows: Iterable[Iterable[object]], caption: str) -> str:
+    """A table of many numbers: its cells stay on one line, and a small screen scrolls it."""
+    return f'<div class="wb-numbers">{table(head, rows, caption)}</div>'
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[object]], caption: str) -> str:

@@ -9,6 +9,7 @@ The view only: what it shows and does is in `start_here_model`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import ipywidgets as widgets
@@ -17,8 +18,9 @@ from workbench import models
 from workbench.report import MODEL, QUESTION, figures
 from workbench.report.html import error_in_words
 from workbench.ui import front_end, pieces
-from workbench.ui.guard import error_card, guarded
+from workbench.ui.guard import guarded
 from workbench.ui.start_here_model import Answer, StartHere
+from workbench.ui.view import PanelView
 from workbench.units import format_bytes, format_usd, format_value
 
 CONTEXT_STEP: Final = 128
@@ -42,58 +44,28 @@ def panel(
 ) -> widgets.VBox:
     """The panel as a widget. On a dashboard it starts with its prediction; elsewhere it waits for a click."""
     state = StartHere(model=model, question=question, context=context, repeats=repeats, engine=engine)
-    state.foreground = not front_end.shows_updates_from_threads()
     view = View(state)
     if front_end.is_dashboard():
         guarded(state.make_plan, view.show_error)()
     return view.root
 
 
-class Working:
-    """What a running step shows: a bar, a sentence, and a way out."""
-
-    def __init__(self, states: tuple[str, ...], cancel: Callable[[], None]) -> None:
-        self.states = states
-        self._bar = widgets.FloatProgress(max=1.0)
-        self._label = widgets.HTML()
-        self._cancel = pieces.button("Cancel", icon="times", hint="End this step")
-        self._cancel.on_click(lambda _: cancel())
-        line = widgets.HBox([self._cancel, self._label])
-        line.add_class("wb-actions")
-        self.box = widgets.VBox([self._bar, line])
-        self.box.add_class("wb-working")
-
-    def draw(self, state: StartHere) -> None:
-        """Show how far the step is, if it is one of ours."""
-        _show(self.box, state.state in self.states)
-        fraction = state.progress.fraction
-        self._bar.value = fraction or 0.0
-        _mark(self._bar, "wb-unknown", fraction is None)
-        self._label.value = f'<p class="wb-note" role="status">{pieces.text(state.progress.text or "working")}</p>'
-
-
-class View:
+class View(PanelView[StartHere]):
     """The widgets, and what they do when the state changes."""
 
     def __init__(self, state: StartHere) -> None:
-        self.state = state
+        super().__init__(state)
         self._make_controls()
         self._make_outputs()
-        self.root = widgets.VBox([pieces.style(), self._steps, self._alert, self._start_cards(), *self._later_cards()])
-        self.root.add_class("wb-panel")
+        self.show(self._steps, self.alert, self._start_cards(), *self._later_cards())
         self._connect()
-
-    def show_error(self, card: str) -> None:
-        """Show an error card above everything."""
-        self._alert.value = card
-        _show(self._alert, bool(card))
 
     def _make_controls(self) -> None:
         known = [(entry.title, entry.name) for entry in models.known() if entry.asset]
         names = {name for _, name in known}
         options = known if self.state.model in names else [(self.state.model, self.state.model), *known]
-        self._model = _field(widgets.Dropdown(options=options, value=self.state.model, description="Model"))
-        self._context = _field(
+        self._model = pieces.field(widgets.Dropdown(options=options, value=self.state.model, description="Model"))
+        self._context = pieces.field(
             widgets.BoundedIntText(
                 self.state.context,
                 min=CONTEXT_STEP,
@@ -102,25 +74,26 @@ class View:
                 description="Context in tokens",
             )
         )
-        self._question = _field(widgets.Textarea(self.state.question, rows=2, description="Your question"))
+        self._question = pieces.field(widgets.Textarea(self.state.question, rows=2, description="Your question"))
         self._predict = pieces.button("Predict", icon="line-chart")
         self._deploy = pieces.button("Deploy", icon="play")
         self._stop = pieces.button("Stop and free its memory", icon="stop")
         self._ask = pieces.button("Ask", icon="comment")
         self._measure = pieces.button("Measure", icon="tachometer")
-        cancel = guarded(self.state.cancel, self.show_error)
         groups = (("planning",), ("deploying", "stopping"), ("asking",), ("measuring",))
-        self._working = [Working(states, cancel) for states in groups]
+        self._working = [self.working(*states) for states in groups]
 
     def _make_outputs(self) -> None:
-        self._steps, self._alert = widgets.HTML(), widgets.HTML()
+        self._steps = widgets.HTML()
         self._machine, self._expect, self._running = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self._answer, self._measured, self._cost = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self._memory_figure, self._measured_figure, self._cost_figure = (_figure_area() for _ in range(3))
+        self._memory_figure, self._measured_figure, self._cost_figure = (pieces.figure_area() for _ in range(3))
 
     def _start_cards(self) -> widgets.HBox:
         computer = pieces.card("This computer", self._machine)
-        choice = pieces.card("The model", self._model, self._context, _actions(self._predict), self._working[0].box)
+        choice = pieces.card(
+            "The model", self._model, self._context, pieces.actions(self._predict), self._working[0].box
+        )
         return pieces.row(computer, choice)
 
     def _later_cards(self) -> list[widgets.Widget]:
@@ -128,13 +101,15 @@ class View:
             "What to expect", self._memory_figure, self._expect,
             lead="Predicted from the file's header and this computer's speed, before the model ran.",
         )  # fmt: skip
-        self._run_card = pieces.card("Run it", self._running, _actions(self._deploy, self._stop), self._working[1].box)
+        self._run_card = pieces.card(
+            "Run it", self._running, pieces.actions(self._deploy, self._stop), self._working[1].box
+        )
         self._ask_card = pieces.card(
-            "Ask it", self._question, _actions(self._ask), self._working[2].box, self._answer,
+            "Ask it", self._question, pieces.actions(self._ask), self._working[2].box, self._answer,
             lead="The answer comes from the process on this computer, token by token.",
         )  # fmt: skip
         self._measure_card = pieces.card(
-            "Measure it", _actions(self._measure), self._working[3].box, self._measured_figure, self._measured,
+            "Measure it", pieces.actions(self._measure), self._working[3].box, self._measured_figure, self._measured,
             lead="Equal requests, then the longest prompt that fits, while its memory is watched.",
         )  # fmt: skip
         self._cost_card = pieces.card(
@@ -149,34 +124,19 @@ class View:
             (self._measure, self.state.measure), (self._stop, self.state.stop),
         )  # fmt: skip
         for control, action in clicks:
-            control.on_click(guarded(lambda _, action=action: self._act(action), self.show_error))
+            self.on_click(control, partial(self._act, action))
         for field, choice in ((self._model, "model"), (self._context, "context"), (self._question, "question")):
-            field.observe(guarded(self._choose(choice), self.show_error), "value")
-        draws: dict[str, Callable[[], None]] = {
-            "state": self._draw_state, "progress": self._draw_progress, "machine": self._draw_machine,
-            "plan": self._draw_plan, "answer": self._draw_answer, "measurement": self._draw_measurement,
-            "error": self._draw_error, "question": self._draw_ask,
-        }  # fmt: skip
-        for name, draw in draws.items():
-            self.state.observe(guarded(lambda _, draw=draw: draw(), self.show_error), name)
-            draw()
-
-    def _choose(self, choice: str) -> Callable[[Any], None]:
-        return lambda change: setattr(self.state, choice, change["new"])
+            self.bind(field, choice)
+        self.watch(
+            state=self._draw_state, machine=self._draw_machine, plan=self._draw_plan, answer=self._draw_answer,
+            measurement=self._draw_measurement, question=self._draw_ask,
+        )  # fmt: skip
 
     def _act(self, action: Callable[[], None]) -> None:
         self.show_error("")
         self.state.model, self.state.context = self._model.value, self._context.value
         self.state.question = self._question.value
         action()
-
-    def _draw_error(self) -> None:
-        if self.state.error is not None:
-            self.show_error(error_card(self.state.error))
-
-    def _draw_progress(self) -> None:
-        for working in self._working:
-            working.draw(self.state)
 
     def _draw_state(self) -> None:
         state, running = self.state, self.state.deployment is not None
@@ -185,19 +145,18 @@ class View:
             (self._expect_card, state.plan), (self._run_card, state.plan), (self._ask_card, running),
             (self._measure_card, running or state.measurement), (self._cost_card, state.comparison),
         ):  # fmt: skip
-            _show(card, bool(shown))
+            pieces.show(card, bool(shown))
         for control in (self._predict, self._model, self._context):
             control.disabled = state.busy or running
         for control in (self._deploy, self._stop, self._measure):
             control.disabled = state.busy
         self._draw_ask()
         for step, control in enumerate((self._predict, self._deploy, self._ask, self._measure)):
-            _mark(control, "wb-primary", step == _step_now(state))
-        _show(self._deploy, not running)
-        _show(self._stop, running)
-        _show(self._measure, running)
+            pieces.mark(control, "wb-primary", step == _step_now(state))
+        pieces.show(self._deploy, not running)
+        pieces.show(self._stop, running)
+        pieces.show(self._measure, running)
         self._running.value = _running(state)
-        self._draw_progress()
         self._draw_answer()  # no longer in the making
 
     def _draw_ask(self) -> None:
@@ -220,7 +179,7 @@ class View:
 
     def _draw_measurement(self) -> None:
         measurement, comparison = self.state.measurement, self.state.comparison
-        _show(self._measured_figure, measurement is not None)
+        pieces.show(self._measured_figure, measurement is not None)
         if measurement is None:
             self._measured.value, self._measured_figure.outputs = "", ()
             return
@@ -229,31 +188,6 @@ class View:
         self._measured.value = _measurements(measurement)
         pieces.figure(self._cost_figure, figures.cost_of_tokens(comparison), "Cost of a million output tokens")
         self._cost.value = _costs(comparison, self.state.report)
-
-
-def _field(widget: Any) -> Any:
-    widget.add_class("wb-field")
-    return widget
-
-
-def _figure_area() -> widgets.Output:
-    area = widgets.Output()
-    area.add_class("wb-figure")
-    return area
-
-
-def _actions(*buttons: widgets.Button) -> widgets.HBox:
-    line = widgets.HBox(buttons)
-    line.add_class("wb-actions")
-    return line
-
-
-def _show(widget: widgets.DOMWidget, shown: bool) -> None:
-    _mark(widget, "wb-hidden", not shown)
-
-
-def _mark(widget: widgets.DOMWidget, name: str, marked: bool) -> None:
-    (widget.add_class if marked else widget.remove_class)(name)
 
 
 def _step_now(state: StartHere) -> int:

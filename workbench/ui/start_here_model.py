@@ -12,26 +12,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Enum, HasTraits, Instance, Int, Unicode, observe
+from traitlets import Enum, Instance, Int, Unicode, observe
 
 import workbench
 from workbench import models
 from workbench.errors import ServerDied, UsageError
-from workbench.ui.jobs import Context, Event, ThreadJob
+from workbench.ui.jobs import Context
+from workbench.ui.stepwise import Stepwise, checked
 
 BUSY: Final = ("planning", "deploying", "asking", "measuring", "stopping")
 STATES: Final = ("idle", "planning", "planned", "deploying", "ready", "asking", "measuring", "stopping", "stopped")
 GRACE_S: Final = 30.0
 """How long a deployment waits for a reloaded page, or for the next one that wants the same model."""
 ANSWER_TOKENS: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the running step is: a fraction, or None while nobody knows, and what it does."""
-
-    fraction: float | None = None
-    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +64,12 @@ def _package() -> Steps:
     )  # fmt: skip
 
 
-class StartHere(HasTraits):
+class StartHere(Stepwise):
     """The state of the panel. Set the choices, call the steps, watch the rest."""
 
+    BUSY = BUSY
+
     state = Enum(STATES, default_value="idle")
-    progress = Instance(Progress, args=())
-    error = Instance(Exception, allow_none=True)
 
     model = Unicode()
     question = Unicode()
@@ -91,27 +84,11 @@ class StartHere(HasTraits):
     measurement = AnyTrait(None)
     comparison = AnyTrait(None)
     report = AnyTrait(None)
-    foreground = Bool(False)
 
     def __init__(self, steps: Steps | None = None, **choices: Any) -> None:
         super().__init__(**choices)
         self._steps = steps or _package()
-        self._job: ThreadJob | None = None
         self._planned: tuple[str, str, int] | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Whether a step is running."""
-        return self.state in BUSY
-
-    def join(self, timeout_s: float | None = None) -> bool:
-        """Wait for the running step."""
-        return self._job is None or self._job.join(timeout_s)
-
-    def cancel(self) -> None:
-        """End the running step at its next chance; what it started is taken back."""
-        if self._job is not None:
-            self._job.cancel()
 
     def make_plan(self) -> None:
         """Look at the machine, get the model and predict."""
@@ -165,45 +142,16 @@ class StartHere(HasTraits):
     def _forget_results(self) -> None:
         self.answer, self.measurement, self.comparison, self.report = Answer(), None, None, None
 
-    def _begin(
-        self, state: str, work: Callable[[Context], Any], then: str, *, partial: str = "", result: str = ""
-    ) -> None:
-        if self.busy:
-            return
-        before = self.state
-
-        def hear(event: Event) -> None:
-            match event.kind:
-                case "progress":
-                    self.progress = Progress(event.fraction, event.text)
-                case "partial":
-                    setattr(self, partial, event.value)
-                case "done":
-                    self._end(then, {result: event.value} if result else {})
-                case "error":
-                    self._end(before, {"error": event.error})
-                case "cancelled":
-                    self._end(before, {})
-
-        self.set_trait("error", None)
-        self.progress = Progress()
-        self.state = state
-        self._job = ThreadJob(work, hear)
-        self._job.run_in_foreground() if self.foreground else self._job.start()
-
     def _end(self, state: str, values: dict[str, Any]) -> None:
-        try:
-            if isinstance(values.get("error"), ServerDied) and self.deployment is not None:
-                self.deployment.release()
-                self.deployment, state = None, "planned"
-            for name, value in values.items():
-                setattr(self, name, value)
-        finally:  # whatever a listener does, the buttons come back
-            self.progress = Progress()
-            self.state = state
+        died = self.deployment if isinstance(values.get("error"), ServerDied) else None
+        if died is not None:
+            state, values = "planned", {**values, "deployment": None}
+        super()._end(state, values)
+        if died is not None:
+            died.release()
 
     def _plan(self, context: Context, name: str, engine: str, tokens: int) -> Any:
-        machine = self._steps.machine(progress=_checked(context))
+        machine = self._steps.machine(progress=checked(context))
         context.partial(machine)
         context.progress(None, f"getting {name}")
         model = self._steps.get_model(name, progress=_in_bytes(context))
@@ -211,7 +159,7 @@ class StartHere(HasTraits):
         return self._steps.plan(model, machine=machine, engine=engine, context=tokens)
 
     def _deploy(self, context: Context) -> Any:
-        return self._steps.deploy(self.plan, grace_s=GRACE_S, progress=_checked(context))
+        return self._steps.deploy(self.plan, grace_s=GRACE_S, progress=checked(context))
 
     def _ask(self, context: Context) -> Answer:
         answer = Answer()
@@ -222,7 +170,7 @@ class StartHere(HasTraits):
         return Answer(answer.text, answer.pieces, answer.ttft_s, answer.decode_s, complete=True)
 
     def _measure(self, context: Context) -> None:
-        measurement = self._steps.measure(self.deployment, repeats=self.repeats, progress=_checked(context))
+        measurement = self._steps.measure(self.deployment, repeats=self.repeats, progress=checked(context))
         comparison = self._steps.cost(measurement.values)
         report = self._steps.report(self.plan, measurement, comparison, answer=self.answer.text)
         self.comparison, self.report = comparison, report
@@ -244,16 +192,6 @@ def _answers(pieces: Iterator[str]) -> Iterator[Answer]:
         yield Answer("".join(text), count, first - begin, now - first)
 
 
-def _checked(context: Context) -> Callable[[float | None, str], None]:
-    """A progress function for the package's own steps: each report is also a chance to cancel."""
-
-    def report(fraction: float | None, text: str) -> None:
-        context.check()
-        context.progress(fraction, text)
-
-    return report
-
-
 def _in_bytes(context: Context) -> Callable[[int, int | None, str], None]:
-    report = _checked(context)
+    report = checked(context)
     return lambda done, total, what: report(done / total if total else None, what)

@@ -14,6 +14,7 @@ from benchmarks import (
     transformers_activations,
     transformers_memory_cpu,
     transformers_published,
+    validation,
     vllm_published,
 )
 from benchmarks.record import write
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "transformers_activations": transformers_activations.run,
     "transformers_memory_cpu": transformers_memory_cpu.run,
     "transformers_published": transformers_published.run,
+    "validation": validation.run,
     "vllm_published": vllm_published.run,
 }
 

@@ -107,6 +107,8 @@ def _add_predicting(command: Callable[..., argparse.ArgumentParser]) -> None:
     for sub in (plan, estimate):
         sub.add_argument("model", help="name, .gguf file, config.json, or owner/name on the Hub")
         _add_where_options(sub)
+    validate = command("validate", planning.validate, "Score the predictions on a table of measurements.")
+    validate.add_argument("file", type=Path, metavar="FILE.csv", help="columns as in benchmarks/published")
     about = "leave out what the ledger has measured on this machine"
     estimate.add_argument("--no-ledger", action="store_true", help=about)
 

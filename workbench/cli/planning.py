@@ -77,6 +77,16 @@ def estimate(options: argparse.Namespace) -> None:
     print_json(options, made.to_dict())
 
 
+def validate(options: argparse.Namespace) -> None:
+    from workbench.planning import validation
+    from workbench.report import text
+
+    found = validation.validate(options.file)
+    if not options.json:
+        print(text.validation(found))
+    print_json(options, found.to_dict())
+
+
 def _wanted(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in ("engine", "format", "context", "concurrency")}
 

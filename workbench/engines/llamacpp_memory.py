@@ -94,7 +94,7 @@ def deal_layers(model: Model, settings: Settings, machine: Machine) -> tuple[int
 def _weights(model: Model) -> Estimate:
     source = "the file's own header" if model.path else "llama.cpp's rules for each tensor"
     basis = Basis("bytes of all tensors in the file, mapped", {"file": str(model.path or model.name)}, source)
-    return Estimate.within(model.weight_bytes, "B", basis, 0.0, 0.01)
+    return Estimate.within(model.weight_bytes, "B", basis, 0.001, 0.01)
 
 
 def _repacked(model: Model, machine: Machine) -> Estimate:
@@ -145,7 +145,7 @@ def _kv_cache(architecture: Architecture, settings: Settings, layers: Collection
         },
         "exact by architecture",
     )
-    return Estimate.within((one + state) * settings.concurrency, "B", basis, 0.0, 0.01)
+    return Estimate.within((one + state) * settings.concurrency, "B", basis, 0.001, 0.01)
 
 
 def _prompt_cache(settings: Settings) -> Estimate:
@@ -239,4 +239,4 @@ def _layers(model: Model, dealt: Sequence[int | None], place: int | None, *, emb
     count += model.lookup_bytes if embedding else 0
     basis = Basis("bytes of the layers that lie here", {"layers": f"{sum(at == place for at in dealt)}"},
                   "the file's own header" if model.path else "llama.cpp's rules for each tensor")  # fmt: skip
-    return Estimate.within(count, "B", basis, 0.0, 0.01)
+    return Estimate.within(count, "B", basis, 0.001, 0.01)

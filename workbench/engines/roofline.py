@@ -18,11 +18,14 @@ from workbench.catalog.accelerators import AcceleratorSpec
 from workbench.catalog.coefficients import INLINE_ECC, Family, Formats, SpeedCoefficients, family, is_two_dies
 from workbench.evidence import Basis, Estimate
 from workbench.models import Model
-from workbench.models.architecture import bytes_per_element, kv_bytes
+from workbench.models.architecture import bytes_per_element, kv_bytes, recurrent_bytes
 from workbench.models.model import Tensor
 
 #: Kernels of a layer with experts that no tensor stands for: choosing, sorting, gathering, adding up.
 EXPERT_KERNELS = 8
+#: How many times as long a byte of recurrent state takes as one of weights: of the first sequence, and of further ones.
+# Two hybrids on a GB10 in batches of 1 to 32 (llama.cpp of 2026-02): 7.4 and 16.5 ms a sequence for 164 and 336 MB.
+STATE_COST, STATE_COST_MORE = 8.0, 11.0
 #: A cache this large beside the weights makes a prediction of its own kind.
 DEEP = 0.25
 #: Chunks of a prompt that llama.cpp and its like send through several devices before they wait for all.
@@ -36,8 +39,9 @@ class Work:
     """What one token of one sequence asks of a device.
 
     dense_*, expert_*: weights every token uses, and those of the experts one token uses, by class of format (see
-    `Formats`); head_weights: the part of dense_weights that a prompt uses for its last token only;
-    cache_bytes: keys and values read at this depth; attention: multiplications per pair of tokens; kernels: started.
+    `Formats`); head_weights: the part of dense_weights that a prompt uses for its last token only; kernels: started;
+    attention: multiplications per pair of tokens; cache_bytes: keys and values read at this depth; state_bytes: of
+    recurrent layers, read and written.
     """
 
     dense_bytes: float
@@ -51,6 +55,7 @@ class Work:
     layers: float
     kernels: float
     attention: float
+    state_bytes: float = 0.0
     cache_bytes: float = 0.0
 
 
@@ -86,6 +91,7 @@ def duration_s(work: Work, rates: Rates, batch: float) -> float:
     multiply = _dot(rates.multiply_s, work.dense_weights) + _dot(rates.multiply_s, work.expert_weights)
     shared = stream + decode + batch * work.cache_bytes / rates.cache_bytes_per_s + (batch - 1) * multiply
     together = (batch > 1) * work.expert_layers * rates.expert_batch_s
+    shared += (STATE_COST + STATE_COST_MORE * (batch - 1)) * work.state_bytes / rates.dense_bytes_per_s
     launches = work.kernels * rates.kernel_s + rates.step_s
     return shared * rates.share + launches + together + rates.split_s
 
@@ -168,6 +174,7 @@ def _summed(model: Model) -> Work:
         layers=a.layers,
         kernels=sum(t.name.startswith("blk.") for t in read) + EXPERT_KERNELS * expert_layers,
         attention=(a.layers - windowed) * a.heads * (a.key_length + a.value_length),
+        state_bytes=2 * recurrent_bytes(a),
     )
 
 

@@ -14,6 +14,7 @@ from workbench.costs import Comparison
 from workbench.machine import Finding, Machine
 from workbench.measurement import Measurement
 from workbench.planning import Choices, Plan
+from workbench.planning.validation import Validation
 from workbench.report import figures
 from workbench.report.guided import Tour
 from workbench.report.html import rows
@@ -131,6 +132,23 @@ def where(one: Plan) -> str:
 def format_of(model: Any) -> str:
     """The format a model is in."""
     return str(getattr(model, "quantization", model.format))
+
+
+def validation(found: Validation) -> str:
+    """The groups of a validation as a table, and what was refused."""
+    percent = "{:.1%}".format
+    head = ("quantity", "engine", "backend", "scope", "rows", "devices", "mean", "per device", "median", "in interval")
+    lines = [
+        (g.quantity, g.engine, g.backend or "unknown", g.scope, f"{g.rows_used} of {g.rows_total}", str(g.devices),
+         *(percent(v) if v is not None else "unknown"
+           for v in (g.mean_error, g.mean_error_per_device, g.median_error, g.in_interval)))
+        for g in found.groups
+    ]  # fmt: skip
+    refused: dict[str, int] = {}
+    for group in found.groups:
+        for reason, count in group.refused.items():
+            refused[reason] = refused.get(reason, 0) + count
+    return "\n".join([columns([head, *lines]), *(f"Refused {n} rows: {reason}" for reason, n in refused.items())])
 
 
 def comparison_table(measured: Measurement) -> str:

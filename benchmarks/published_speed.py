@@ -5,18 +5,17 @@ Names are the catalog's business: a row whose device, model or format nobody the
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench import catalog, models
 from workbench.catalog.accelerators import AcceleratorSpec, accelerator
 from workbench.engines.roofline import Work, work_of
-from workbench.errors import UnsupportedModel, UsageError
+from workbench.errors import UsageError
 from workbench.models import Model
+from workbench.planning.validation import rows as validated
 
 FILE = Path(__file__).with_name("published") / "llm_speed.csv"
 #: Tokens generated where a row does not say; prompt and depth of an aggregate over several lengths.
@@ -86,23 +85,22 @@ def rows(
     """
     left_out: Counter[str] = Counter()
     used = []
-    with file.open(newline="", encoding="utf-8") as opened:
-        for number, raw in enumerate(csv.DictReader(opened), start=2):
-            engine, what = _engine(raw), _what(raw)
-            if not (engine and what) or raw["batch"] == "max" or raw["backend"].startswith("CPU"):
-                left_out["not a speed of an engine on an accelerator"] += 1
-            elif what != "decode" and not (raw["n_prompt"] or engine == "llamafile"):
-                left_out["length of the prompt unknown"] += 1
-            elif (spec := device(raw["device"])) is None:
-                left_out["device unknown"] += 1
-            elif (made := model(raw["model"], raw["quant"], raw["engine"])) is None:
-                left_out["model or format unknown"] += 1
-            elif not _runtime(raw, spec):
-                left_out["runtime unknown"] += 1
-            elif not _is_whole(row := _row(number, raw, engine, what, spec, made), raw):
-                left_out["broken, or not all on the device"] += 1
-            else:
-                used.append(row)
+    for number, raw in enumerate(validated.read(file)[0], start=2):
+        engine, what = _engine(raw), _what(raw)
+        if not (engine and what) or raw["batch"] == "max" or raw["backend"].startswith("CPU"):
+            left_out["not a speed of an engine on an accelerator"] += 1
+        elif what != "decode" and not (raw["n_prompt"] or engine == "llamafile"):
+            left_out["length of the prompt unknown"] += 1
+        elif (spec := device(raw["device"])) is None:
+            left_out["device unknown"] += 1
+        elif (made := model(raw["model"], raw["quant"], raw["engine"])) is None:
+            left_out["model or format unknown"] += 1
+        elif not _runtime(raw, spec):
+            left_out["runtime unknown"] += 1
+        elif not _is_whole(row := _row(number, raw, engine, what, spec, made), raw):
+            left_out["broken, or not all on the device"] += 1
+        else:
+            used.append(row)
     return used, dict(left_out)
 
 
@@ -194,32 +192,10 @@ def _month(raw: dict[str, str]) -> str:
 
 # -- names ---------------------------------------------------------------------------------------------------------
 
-_GGUF = re.compile(r"(I?Q\d_K_[SML]|Q\d_[01K]|IQ\d_[A-Z]+|MXFP4|F16)", re.I)
-_FORMATS = (
-    (r"bf16|bfloat16|fp16|float16", "BF16"), (r"fp8|float8wo", "FP8"), (r"gptq-int8", "GPTQ-Int8"),
-    (r"gptq", "GPTQ-Int4"), (r"awq|^int4$", "AWQ-Int4"), (r"int8wo|int8 weight", "int8wo"), (r"int4wo-64", "int4wo-64"),
-    (r"int4 g32", "int4wo-32"), (r"llm\.int8", "LLM.int8"), (r"bitsandbytes 4", "NF4"),
-)  # fmt: skip
-
-
-def format_of(name: str, quantization: str, engine: str) -> str | None:
-    """The format of a row as `workbench.models` calls it; llama.cpp's own default where a row says nothing."""
-    if "gpt-oss" in name:
-        return "MXFP4"
-    if found := _GGUF.search(quantization) or _GGUF.search(name):
-        return "F16" if found[1].upper() == "F16" else found[1].upper()
-    if engine.lower().startswith(("llama", "ollama")):
-        return None if quantization == "int4" else "Q4_K_M"
-    return next((ours for theirs, ours in _FORMATS if re.search(theirs, quantization, re.I)), None)
-
 
 def model(name: str, quantization: str, engine: str) -> Model | None:
     """The model of a row in its format; None when the catalog does not know both."""
-    kind = format_of(name, quantization, engine)
-    if kind is None:
-        return None
     try:
-        made = models.describe(catalog.model(name).name, kind)
-    except (UsageError, UnsupportedModel):
+        return validated.model(name, quantization, engine)
+    except validated.Refused:
         return None
-    return made if isinstance(made, Model) else None

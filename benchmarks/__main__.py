@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks import (
+    deployments,
     endings,
     fit_media,
     fit_speed,
@@ -20,6 +21,7 @@ from benchmarks import (
 from benchmarks.record import write
 
 BENCHMARKS = {
+    "deployments": deployments.run,
     "endings": endings.run,
     "fit_media": fit_media.run,
     "fit_speed": fit_speed.run,

@@ -57,13 +57,14 @@ def test_the_bundled_server_gets_its_options_as_json(little_model: Model) -> Non
     assert Path(made.argv[2]).name == "xllamacpp_server.py"
     assert Path(made.argv[2]).is_file()
     assert json.loads(made.argv[3]) == OPTIONS | {"model": str(little_model.path)}
-    assert made.env == {"LLAMA_API_KEY": KEY}
+    assert made.env == {"GGML_NO_BACKTRACE": "1", "LLAMA_API_KEY": KEY}
 
 
 def test_a_llama_server_on_path_is_taken_instead(little_model: Model, binary: Path) -> None:
     made = launch(little_model)
     assert made.argv == (str(binary), "--threads", "5", "--threads-batch", "7")
     assert made.env == {
+        "GGML_NO_BACKTRACE": "1",
         "LLAMA_API_KEY": KEY,
         "LLAMA_ARG_MODEL": str(little_model.path),
         "LLAMA_ARG_ALIAS": "little",

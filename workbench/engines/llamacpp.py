@@ -31,6 +31,8 @@ NOT_GENERATIVE = frozenset({
     "clip", "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3",
     "eurobert", "t5encoder", "wavtokenizer-dec", "gemma-embedding",
 })  # fmt: skip
+#: On an abort, no debugger: its talk would bury the reason, which is the last line of the log.
+_QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
 
 
 class LlamaCpp(TextEngine):
@@ -110,12 +112,14 @@ class LlamaCpp(TextEngine):
             "flash_attention": settings.flash_attention, "cache_ram_mib": settings.prompt_cache_bytes // MIB,
         }  # fmt: skip
         program = Path(__file__).with_name("xllamacpp_server.py")
-        return Launch((sys.executable, "-I", str(program), json.dumps(options)), {"LLAMA_API_KEY": api_key})
+        environment = {**_QUIET_ABORT, "LLAMA_API_KEY": api_key}
+        return Launch((sys.executable, "-I", str(program), json.dumps(options)), environment)
 
 
 def _llama_server(binary: str, model: Model, settings: Settings, port: int, api_key: str) -> Launch:
     """Settings go through the environment, which older builds ignore where they do not know a name."""
     environment = {
+        **_QUIET_ABORT,
         "LLAMA_API_KEY": api_key,
         "LLAMA_ARG_MODEL": str(model.path),
         "LLAMA_ARG_ALIAS": model.name,

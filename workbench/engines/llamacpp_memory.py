@@ -2,7 +2,8 @@
 
 On a CPU, read from llama.cpp's own log (build of October 2026) and from the kernel's count of touched pages: weights
 are mapped from the file; the KV cache is zeroed at the start, so all of it is resident; the compute buffer holds one
-batch of `n_ubatch` tokens; the vocabulary is kept in hash maps; the rest is the program itself.
+batch of `n_ubatch` tokens, and beside it lies what a matrix is multiplied with in the matrix's own precision; models
+with sliding windows keep checkpoints of a prompt; the vocabulary is kept in hash maps; the rest is the program itself.
 
 On accelerators whole layers are dealt out, the last ones first, then the output; the token embedding stays in main
 memory. A layer's cache lies with it. Each device has a compute buffer of its own, reserved for the largest step, and
@@ -35,6 +36,8 @@ REPACKED_TYPES = frozenset({"Q4_0", "Q4_K", "IQ4_NL", "MXFP4"})
 RECORD = "records of the embedded model at contexts 512, 2,048 and 8,192 (x86-64 Linux, xllamacpp 2026.10)"
 RECURRENT = "the state of recurrent layers is not modelled yet"
 UNSTATED = "the state of recurrent layers is not modelled for a file that does not state it"
+#: Bytes per value to which a matrix of this type converts its input; 8 bits and scales for all that are quantized.
+CONVERTED_BYTES = {"F32": 0.0, "F16": 2.0, "BF16": 2.0}
 TOKEN_BYTES, MERGE_BYTES = 236, 197
 PROGRAM_BYTES = {"xllamacpp": int(32.25 * MIB), "llama-server": int(14.25 * MIB)}
 
@@ -45,11 +48,13 @@ def on_cpu(model: Model, settings: Settings, machine: Machine, form: str) -> tup
         "weights": _weights(model),
         "repacked weights": _repacked(model, machine),
         "KV cache": _kv_cache(model.architecture, settings),
-        "compute buffer": _compute_buffer(model.architecture, settings),
+        "compute buffer": _compute_buffer(model, settings),
         "prompt cache": _prompt_cache(settings),
         "vocabulary": _vocabulary(model.architecture),
         "engine": _program(form),
     }
+    if any(model.architecture.windowed):
+        parts["checkpoints"] = _checkpoints(model.architecture, settings)
     return (Breakdown("RAM", parts),)
 
 
@@ -112,8 +117,8 @@ def _repacked(model: Model, machine: Machine) -> Estimate:
 
 
 def _cells(settings: Settings) -> int:
-    """Tokens the cache has room for: llama.cpp rounds the context of each request up to a multiple of 256."""
-    return -(-settings.context // CACHE_BLOCK_TOKENS) * CACHE_BLOCK_TOKENS * settings.concurrency
+    """Tokens the cache has room for: llama.cpp rounds the context of each request up to whole blocks."""
+    return _blocks(settings.context) * settings.concurrency
 
 
 def is_recurrent(architecture: Architecture) -> bool:
@@ -154,21 +159,90 @@ def _prompt_cache(settings: Settings) -> Estimate:
     return Estimate(most, 0, most, "B", basis)
 
 
-def _compute_buffer(architecture: Architecture, settings: Settings) -> Estimate:
-    """One batch of activations and the attention mask; without flash attention also the scores of every head."""
-    a, cells = architecture, _cells(settings)
-    # Of a batch that no prompt fills, only what is touched takes memory.
-    batch = min(UBATCH_TOKENS, settings.context - PEAK_ANSWER_TOKENS)
-    hidden = 4 * (3 * a.feed_forward + 5 * a.hidden + 8)
+def _compute_buffer(model: Model, settings: Settings) -> Estimate:
+    """One batch of activations and masks, without flash attention also the scores of every head, and the work buffer.
+
+    The buffer is reserved for a full batch at the end of the context; only what the longest prompt touches takes
+    memory. Embeddings handed in instead of tokens have a place of their own that no prompt touches.
+    """
+    a, batch, cells = model.architecture, min(UBATCH_TOKENS, _longest_prompt(settings)), _attended(model, settings)
+    masked = cells + (batch * min(_blocks(_longest_prompt(settings)), _window_cells(a)) if a.sliding_window else 0)
     queries, keys = a.heads * a.key_length, a.kv_heads * a.key_length
-    scores = 4 * (cells * (a.heads + 1) + 3 * a.hidden + 3 * queries + 2 * keys + 5)
-    per_token = hidden + 2 * cells if settings.flash_attention else max(hidden, scores)
+    hidden = batch * 4 * (_feed_forward(model) + 4 * a.hidden + 8)
+    if settings.flash_attention:
+        buffer = hidden + 2 * masked
+    else:
+        projections = batch * 4 * (2 * a.hidden + 3 * queries + 2 * keys + 5)
+        buffer = max(hidden + 4 * masked + batch * 8 * keys, 4 * (a.heads * cells + masked) + projections)
     basis = Basis(
-        "batch × 4 B × (3 feed-forward + 5 hidden) + mask; without flash attention the scores of all heads",
-        {"batch": f"{batch} tokens", "cells": f"{cells}"},
-        "llama.cpp's own log for models of nine shapes, 2026-11-23",
+        "batch × 4 B × (3 feed-forward + 4 hidden) + mask; without flash attention the scores of all heads; and the "
+        "input of the widest matrix in the matrix's own precision",
+        {"batch": f"{batch} tokens", "batch × cells": f"{cells}"},
+        "llama.cpp's own log for models of eighteen shapes, and its touched pages for seven of them, 2026-11-24",
     )
-    return Estimate.within(batch * per_token, "B", basis, 0.15, 0.15)
+    return Estimate.within(buffer + _work_buffer(model, settings, batch, cells), "B", basis, 0.1, 0.1)
+
+
+def _longest_prompt(settings: Settings) -> int:
+    """Tokens of the prompt that memory is predicted for; one request at a time has it."""
+    return settings.context - PEAK_ANSWER_TOKENS
+
+
+def _blocks(tokens: int) -> int:
+    """Cells that are read for this many tokens: whole blocks."""
+    return -(-tokens // CACHE_BLOCK_TOKENS) * CACHE_BLOCK_TOKENS
+
+
+def _attended(model: Model, settings: Settings) -> int:
+    """The most that tokens of a batch × cells they may attend to comes to over the batches of the longest prompt."""
+    prompt = _longest_prompt(settings)
+    whole, rest = divmod(prompt, UBATCH_TOKENS)
+    if model.architecture.sliding_window:  # cut so that a whole batch ends just before the prompt does
+        return min(UBATCH_TOKENS, prompt) * _blocks(prompt)
+    return max(UBATCH_TOKENS * UBATCH_TOKENS * whole, rest * _blocks(prompt))
+
+
+def _feed_forward(model: Model) -> int:
+    """Values per token in a feed-forward layer: in, gate and out, or the answers of all chosen experts twice."""
+    a = model.architecture
+    experts = max(3 * a.experts_used * a.expert_feed_forward, 2 * a.experts_used * a.hidden) if a.experts else 0
+    is_dense = not a.experts or any(tensor.name.endswith("ffn_down.weight") for tensor in model.tensors)
+    return max(experts, 3 * a.feed_forward if is_dense else 0)
+
+
+def _work_buffer(model: Model, settings: Settings, batch: int, cells: int) -> float:
+    """A multiplication first converts its input: to 16 bits, or to 8 where the matrix is quantized."""
+    used = model.architecture.experts_used
+    matrices = (t for t in model.tensors if len(t.shape) > 1 and t.name.startswith("blk."))
+    widest = max(
+        (t.shape[0] * (used if "down_exps" in t.name else 1) * CONVERTED_BYTES.get(t.type, 1.125) for t in matrices),
+        default=0.0,
+    )
+    is_converted = not settings.flash_attention and settings.cache_type != "f32"
+    return max(batch * widest, 2 * model.architecture.heads * cells if is_converted else 0)
+
+
+def _window_cells(architecture: Architecture) -> int:
+    """Cells of a layer that slides: its window and the batch that is being worked on."""
+    return _blocks((architecture.sliding_window or 0) + UBATCH_TOKENS)
+
+
+def _checkpoints(architecture: Architecture, settings: Settings) -> Estimate:
+    """Copies of the window, so that the prompt can be answered again: four tokens, and a batch more, before its end."""
+    prompt, element_bytes = _longest_prompt(settings), bytes_per_element(settings.cache_type)
+    window, slides = (
+        architecture.sliding_window or 0,
+        frozenset(i for i, one in enumerate(architecture.windowed) if one),
+    )
+    at = [max(0, prompt - 4), max(0, prompt - 4 - UBATCH_TOKENS)]
+    one, other = (kv_bytes(architecture, min(tokens, window), element_bytes, layers=slides) for tokens in at)
+    basis = Basis(
+        "KV cache of a window, twice per prompt; up to as much for every request served at once",
+        {"window": f"{window} tokens", "requests at once": f"{settings.concurrency}"},
+        "touched pages of one model at seven settings, 2026-11-24",
+    )
+    count = one + other
+    return Estimate(count, 0.9 * count, 1.1 * count * settings.concurrency, "B", basis)
 
 
 def _device_buffer(architecture: Architecture, settings: Settings, *, has_output: bool) -> Estimate:

@@ -35,7 +35,7 @@ def plan_label(plan: Plan) -> str:
     return f"{plan.engine.title}, {format_of(plan.model)}, {where(plan) or 'CPU'}"
 
 
-def _safe(text: object) -> str:
+def safe(text: object) -> str:
     """Text of a stranger inside a figure, which takes markup."""
     return html.escape(str(text), quote=False)
 
@@ -81,9 +81,9 @@ def choices(plans: Sequence[Plan]) -> go.Figure:
             y=[bounds[0]], hoverinfo="skip",
             marker={"symbol": "circle-open", "size": 20, "color": MEASURED, "line": {"width": 3}},
         )  # fmt: skip
-    figure.update_xaxes(type="log", title="memory, GiB", **_ticks([need / GIB for _, need, _ in known]))
+    figure.update_xaxes(type="log", title="memory, GiB", **log_ticks([need / GIB for _, need, _ in known]))
     name = quantity(plans[0].speed) if plans else "decode"
-    figure.update_yaxes(type="log", title=AXES[name], gridcolor=GRID, **_ticks([b for *_, bs in known for b in bs]))
+    figure.update_yaxes(type="log", title=AXES[name], gridcolor=GRID, **log_ticks([b for *_, bs in known for b in bs]))
     return _on_paper(styled(figure, height=340, entries=len(figure.data)))
 
 
@@ -119,12 +119,12 @@ def memory_by_device(memory: Sequence[Breakdown], fits: Sequence[Fit]) -> go.Fig
         parts = [one.parts.get(name) for one in memory]
         sizes = [(part.value or 0) if part else 0 for part in parts]
         figure.add_bar(
-            orientation="h", y=[_short(one.device) for one in memory], x=[size / GIB for size in sizes], name=name,
+            orientation="h", y=[short(one.device) for one in memory], x=[size / GIB for size in sizes], name=name,
             marker_color=colour, textposition="inside", insidetextanchor="middle", textangle=0,
             text=[format_bytes(size) if size >= NARROW * whole else "" for size in sizes],
             customdata=[str(part) for part in parts], hovertemplate=f"{name}: %{{customdata}}<extra></extra>",
         )  # fmt: skip
-    _add_rooms(figure, [_short(one.device) for one in memory], fits)
+    _add_rooms(figure, [short(one.device) for one in memory], fits)
     figure.update_layout(barmode="stack", uniformtext={"mode": "hide", "minsize": 12})
     figure.update_xaxes(title="memory, GiB", rangemode="tozero")
     figure.update_yaxes(autorange="reversed")
@@ -144,14 +144,16 @@ def every_accelerator(rows: Sequence[Row], titles: Mapping[str, str]) -> go.Figu
             mode="markers", name=name, x=[(row.room_bytes or 0) / GIB for row, _ in mine], y=[b[0] for _, b in mine],
             marker={"color": PALETTE[number % len(PALETTE)], "symbol": SYMBOLS[number % len(SYMBOLS)], "size": 8,
                     "opacity": 0.75},
-            customdata=[f"{_safe(titles.get(row.device, row.device))}<br>{row.format}, {row.main}" for row, _ in mine],
+            customdata=[f"{safe(titles.get(row.device, row.device))}<br>{row.format}, {row.main}" for row, _ in mine],
             hovertemplate="%{customdata}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(
-        type="log", title="memory of the accelerator, GiB", **_ticks([(row.room_bytes or 0) / GIB for row, _ in known])
+        type="log",
+        title="memory of the accelerator, GiB",
+        **log_ticks([(row.room_bytes or 0) / GIB for row, _ in known]),
     )
     name = quantity(rows[0].speed) if rows else "decode"
-    figure.update_yaxes(type="log", title=AXES[name], gridcolor=GRID, **_ticks([b[0] for _, b in known]))
+    figure.update_yaxes(type="log", title=AXES[name], gridcolor=GRID, **log_ticks([b[0] for _, b in known]))
     return _on_paper(styled(figure, height=340, entries=(len(formats) + 1) // 2))
 
 
@@ -162,9 +164,7 @@ def _need(plan: Plan) -> float:
 
 
 def _hover(plan: Plan) -> str:
-    return (
-        f"{_safe(plan_label(plan))}<br>{plan.memory[0].total}<br>{plan.speed[quantity(plan.speed)]}<br>{plan.verdict}"
-    )
+    return f"{safe(plan_label(plan))}<br>{plan.memory[0].total}<br>{plan.speed[quantity(plan.speed)]}<br>{plan.verdict}"
 
 
 def _error(bounds: Sequence[Bounds]) -> dict[str, Any]:
@@ -185,17 +185,18 @@ def _add_rooms(figure: Any, labels: Sequence[str], fits: Sequence[Fit]) -> None:
         )  # fmt: skip
 
 
-def _short(device: str) -> str:
+def short(device: str) -> str:
     """The name of a device on two lines where it is long: half of a narrow page is for the bars."""
-    head, _, tail = _safe(device).partition(": ")
+    head, _, tail = safe(device).partition(": ")
     return f"{head}<br>{tail}" if tail else device
 
 
-def _ticks(values: Sequence[float]) -> dict[str, Any]:
-    """Ticks of a log axis at 1, 2 and 5 times powers of ten, or at the powers alone where there are many."""
+def log_ticks(values: Sequence[float]) -> dict[str, Any]:
+    """Ticks of a log axis, the fewer to each power of ten the more of these there are."""
     if not values:
         return {}
-    steps = (1, 2, 5) if max(values) < 300 * min(values) else (1,)
+    spread = max(values) / min(values)
+    steps = (1, 2, 3, 4, 6, 8) if spread < 6 else (1, 2, 5) if spread < 300 else (1,)
     exponents = range(-4, 6)
     at = [step * 10.0**exponent for exponent in exponents for step in steps]
     return {"tickmode": "array", "tickvals": at, "ticktext": [f"{value:g}" for value in at]}

@@ -23,10 +23,6 @@ from workbench.units import format_bytes, format_usd
 
 SHOWN: Final = 10  # plans and refusals in a table
 DEVICES_SHOWN: Final = 15
-UNMEASURED: Final = (
-    "How fast this computer's processor is has not been measured, so nothing that runs on it has a speed. "
-    "Measuring takes about four seconds."
-)
 
 
 def panel(
@@ -95,7 +91,7 @@ class View(PanelView[Choose]):
 
     def _make_outputs(self) -> None:
         self._ranked, self._refused, self._fit, self._devices = (widgets.HTML() for _ in range(4))
-        self._unmeasured = widgets.HTML(pieces.note(UNMEASURED))
+        self._unmeasured = widgets.HTML(pieces.note(machine_fields.UNMEASURED))
         self._choice_figure, self._memory_figure, self._device_figure = (pieces.figure_area() for _ in range(3))
 
     def _choice_card(self) -> widgets.Widget:

@@ -67,8 +67,7 @@ class Choose(Stepwise):
     @property
     def needs_measuring(self) -> bool:
         """Whether the processor at hand was never measured, so that nobody knows how fast it is."""
-        found = self.choices.machine if self.choices else None
-        return found is not None and found.calibration is None and bool(found.disk.total_bytes)
+        return machine_choice.needs_measuring(self.choices.machine if self.choices else None)
 
     def known_models(self) -> list[str]:
         """The names of the catalog's models for the chosen task."""

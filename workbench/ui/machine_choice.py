@@ -27,3 +27,8 @@ def chosen(device: str, count: int, memory_gib: float, here: Machine) -> Machine
         return here
     memory_bytes = int(memory_gib * GIB) if memory_gib else None
     return machine.describe(device.strip(), count=count, memory_bytes=memory_bytes, host=here)
+
+
+def needs_measuring(found: Machine | None) -> bool:
+    """Whether its processor is this computer's and was never measured, so that nobody knows how fast it is."""
+    return found is not None and found.calibration is None and bool(found.disk.total_bytes)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import ipywidgets as widgets
 
 from workbench.ui import machine_choice, pieces
 from workbench.ui.view import PanelView
 
-HERE = "this computer"
+HERE: Final = "this computer"
+UNMEASURED: Final = (
+    "How fast this computer's processor is has not been measured, so nothing that runs on it has a speed. "
+    "Measuring takes about four seconds."
+)
 
 
 def add_to(view: PanelView[Any]) -> list[widgets.Widget]:
@@ -21,7 +25,7 @@ def add_to(view: PanelView[Any]) -> list[widgets.Widget]:
     )  # fmt: skip
     count = widgets.BoundedIntText(state.count, min=1, max=64, description="How many")
     memory = widgets.BoundedFloatText(
-        state.memory_gib, min=0, max=65536, step=8, description="Main memory in GiB (0: as it is here)"
+        state.memory_gib, min=0, max=65536, step=8, description="Main memory, GiB (0: as here)"
     )
     fields = {"device": device, "count": count, "memory_gib": memory}
     for name, control in fields.items():

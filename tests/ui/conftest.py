@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run",
 ]  # fmt: skip
+PASSED: pytest.StashKey[bool] = pytest.StashKey()
 # Plotly's own extension and Voilà disagree on one method; the figure is drawn nevertheless.
 HARMLESS = ("r.setData is not a function",)
 
@@ -41,9 +42,21 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember how a test ended, for the fixtures that end after it."""
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
 @pytest.fixture
-def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Make pages (`open_page(color_scheme="dark")`) that may speak to this computer only and must not complain."""
+def open_page(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Make pages (`open_page(color_scheme="dark")`) that may speak to this computer only and must not complain.
+
+    A test that fails prints what its pages showed.
+    """
     complaints: list[str] = []
     contexts: list[Any] = []
 
@@ -55,9 +68,12 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
         return page
 
     yield make
+    passed = request.node.stash.get(PASSED, False)
     for context in contexts:
+        if not passed:
+            print(*(page.inner_text("body") for page in context.pages), *complaints, sep="\n")
         context.close()
-    assert not complaints
+    assert not complaints or not passed, complaints
 
 
 def _listen(page: Any, complaints: list[str], harmless: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The README's table of commands comes from the command line itself, and its links lead somewhere.
+"""The README's tables come from the command line and the records themselves, and its links lead somewhere.
 
 `python -m checks.docs` exits with 1 when they differ; `--write` brings the README up to date.
 """
@@ -10,38 +10,41 @@ import re
 import sys
 from pathlib import Path
 
+from checks import accuracy
 from workbench import cli
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-BEGIN, END = "<!-- commands: make format writes this -->", "<!-- end of commands -->"
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 
 
 def main(argv: list[str]) -> int:
-    """Check the README, or write its generated part."""
+    """Check the README, or write its generated parts."""
     text = README.read_text("utf-8")
-    fresh = with_commands(text)
+    fresh = with_tables(text)
     if "--write" in argv:
         README.write_text(fresh, "utf-8")
         return 0
-    found = ["README.md: its table of commands is out of date; run make format"] if fresh != text else []
+    found = ["README.md: its tables are out of date; run make format"] if fresh != text else []
     found += [f"{page.name}: there is no {target}" for page, target in dead_links()]
     print("\n".join(found) or "the documents are up to date")
     return 1 if found else 0
 
 
-def with_commands(text: str) -> str:
-    """The README with the table as the command line has it now."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+def with_tables(text: str) -> str:
+    """The README with its tables as the command line and the records have them now."""
+    for name, table in (("commands", commands), ("accuracy", accuracy.table)):
+        begin, end = f"<!-- {name}: make format writes this -->", f"<!-- end of {name} -->"
+        before, rest = text.split(begin)
+        _, after = rest.split(end)
+        text = f"{before}{begin}\n{table()}\n{end}{after}"
+    return text
 
 
-def table() -> str:
+def commands() -> str:
     """Command and help text of every command, as Markdown."""
-    (commands,) = (a for a in cli.parser()._actions if isinstance(a, argparse._SubParsersAction))
-    rows = [f"| `workbench {choice.dest}` | {choice.help} |" for choice in commands._choices_actions]
+    (parsers,) = (a for a in cli.parser()._actions if isinstance(a, argparse._SubParsersAction))
+    rows = [f"| `workbench {choice.dest}` | {choice.help} |" for choice in parsers._choices_actions]
     return "\n".join(["| command | what it does |", "|---|---|", *rows])
 
 

@@ -71,7 +71,7 @@ def open_page(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callabl
     passed = request.node.stash.get(PASSED, False)
     for context in contexts:
         if not passed:
-            print(*(page.inner_text("body") for page in context.pages), *complaints, sep="\n")
+            print(*(page.inner_text("body") for page in context.pages), *complaints, sep="\n")  # noqa: T201
         context.close()
     assert not complaints or not passed, complaints
 

@@ -1,0 +1,65 @@
+"""The README's table of how far predictions were from measurements, from the committed records alone."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+HEAD = ("prediction", "measured on", "median error", "largest or p95", "record")
+
+
+def table() -> str:
+    """One row for each record, as Markdown."""
+    rows = [HEAD, ("---",) * len(HEAD), _deployments(), *_speed(), _video_memory()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _deployments() -> tuple[str, ...]:
+    record = _record("deployments")
+    found = record["result"]["summary"]
+    return (
+        "peak memory of llama.cpp, before it starts", f"{found['deployments']} deployments, {record['cpu']['name']}",
+        _percent(found["median_error"]), f"{_percent(found['largest_error'])} (largest)", _named(record),
+    )  # fmt: skip
+
+
+def _speed() -> list[tuple[str, ...]]:
+    record = _record("fit_speed")
+    names = {
+        "headline": "decode on accelerators, each device left out of the fit in turn",
+        "headline_sources_left_out": "the same, each source left out in turn",
+    }
+    return [_speed_row(record, title, record["result"][name]) for name, title in names.items()]
+
+
+def _speed_row(record: dict[str, Any], title: str, found: dict[str, Any]) -> tuple[str, ...]:
+    measured = f"{found['rows']} published rows, {found['devices']} devices"
+    median = f"{_percent(found['median_over_rows'])} (mean over devices {_percent(found['mean_over_devices'])})"
+    return title, measured, median, f"{_percent(found['p95_over_rows'])} (p95)", _named(record)
+
+
+def _video_memory() -> tuple[str, ...]:
+    record = _record("validation")
+    wanted = ("peak_vram", "Transformers")
+    (found,) = (one for one in record["result"]["groups"] if (one["quantity"], one["engine"]) == wanted)
+    return (
+        f"peak GPU memory of {found['engine']}, rows the fit has seen",
+        f"{found['rows_used']} published rows, {found['devices']} devices",
+        _percent(found["median_error"]), f"{_percent(found['p95_error'])} (p95)", _named(record),
+    )  # fmt: skip
+
+
+def _record(name: str) -> dict[str, Any]:
+    path = resources.files("workbench.catalog") / "records" / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def _named(record: dict[str, Any]) -> str:
+    name = record["record"]
+    return f"[{record['date'][:10]}](workbench/catalog/records/{name}.json)"
+
+
+def _percent(fraction: float) -> str:
+    return f"{fraction:.1%}".replace("%", " %")

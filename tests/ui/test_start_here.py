@@ -110,8 +110,8 @@ def test_from_the_prediction_to_stop(open_page: Callable[..., Any], home_with_mo
         assert page.get_by_role("alert").count() == 0
         page.goto("about:blank")
         tree = psutil.Process(server.process.pid).children(recursive=True)
-    _, alive = psutil.wait_procs(tree, timeout=2)
-    assert alive == []
+    _, there = psutil.wait_procs(tree, timeout=2)
+    assert not [one for one in there if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]  # init reaps late
     assert not strays(home_with_model)
 
 

@@ -117,6 +117,29 @@ def test_a_concurrency_that_cannot_be(little_model: Model, machine: Machine, con
         plan(little_model, machine, engine="fake", concurrency=concurrency)
 
 
+@pytest.mark.parametrize(
+    ("key_length", "settings", "said"),
+    [
+        (64, {"cache_type": "f17"}, r"no KV cache of type 'f17'.*q8_0"),
+        (64, {"cache_type": "q8_0", "flash_attention": False}, "q8_0 was asked for without flash attention"),
+        (48, {"cache_type": "q8_0"}, "heads of 64 values, which blocks of 32 do not divide"),
+    ],
+)
+def test_a_cache_type_that_llama_cpp_refuses(
+    little_model: Model, machine: Machine, key_length: int, settings: dict[str, object], said: str
+) -> None:
+    shape = replace(little_model.architecture, key_length=key_length, value_length=64)
+    with pytest.raises(UsageError, match=said):
+        plan(replace(little_model, architecture=shape), machine, engine="fake", **settings)
+
+
+@pytest.mark.parametrize(("kind", "flash"), [("q8_0", True), ("bf16", False)])
+def test_a_cache_type_that_llama_cpp_takes(little_model: Model, machine: Machine, kind: str, flash: bool) -> None:
+    shape = replace(little_model.architecture, key_length=64, value_length=64)
+    wide = replace(little_model, architecture=shape)
+    assert plan(wide, machine, engine="fake", cache_type=kind, flash_attention=flash).settings.cache_type == kind
+
+
 @pytest.mark.parametrize("threads", [0, -1, 3])
 def test_threads_that_cannot_be(little_model: Model, machine: Machine, threads: int) -> None:
     with pytest.raises(UsageError, match=rf"{threads} threads were asked for; this machine has 2"):

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
 
 
 class WorkbenchError(Exception):
@@ -43,17 +44,21 @@ class UsageError(WorkbenchError):
     exit_status = 2
 
 
+MOST_SHOWN: Final = 16  # names in one sentence
+
+
 class UnknownName(UsageError):
     """A name that nobody knows; the message names the nearest ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        choices = sorted(known)
+        choices = {choice.lower(): choice for choice in sorted(known)}
         near = difflib.get_close_matches(name.lower(), choices, n=3, cutoff=0.4)
         if near:
-            fix = f"Did you mean {' or '.join(near)}?"
+            fix = f"Did you mean {' or '.join(choices[one] for one in near)}?"
         else:
-            more = f" and {len(choices) - 40} more" if len(choices) > 40 else ""
-            fix = f"Known: {', '.join(choices[:40])}{more}." if choices else "There is none at all."
+            shown = list(choices.values())[:MOST_SHOWN]
+            more = f" and {len(choices) - MOST_SHOWN} more" if len(choices) > MOST_SHOWN else ""
+            fix = f"Known: {', '.join(shown)}{more}." if choices else "There is none at all."
         super().__init__(f"There is no {kind} called {name!r}.", fix=fix)
 
 

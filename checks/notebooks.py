@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -39,8 +40,11 @@ def problems(notebook: Any) -> Iterator[str]:
         yield f"metadata names another kernel than {KERNEL['name']}"
     if kinds[:1] != ["markdown"] or not source(cells[0]).startswith("# "):
         yield "it does not begin with a heading"
-    if sum("parameters" in cell["metadata"].get("tags", []) for cell in code) != 1:
+    given = [source(cell) for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+    if len(given) != 1:
         yield "exactly one code cell must be tagged 'parameters'"
+    if not all(re.match(r"\w+ = ", line) for text in given for line in text.splitlines()):
+        yield "a parameter does not stand alone on its line as 'name = value', which is all that papermill reads"
     if any(pair == ("code", "code") for pair in pairwise(kinds)):
         yield "a code cell follows another without prose between them"
     for cell in code:

@@ -412,6 +412,15 @@ def test_less_room_is_slower_and_bytes_always_add_up() -> None:
 
 
 @pytest.mark.usefixtures("first_fit")
+@pytest.mark.parametrize(("disk", "room"), [(Disk("", 0, 0), None), (Disk("/", 2**40, GIB), GIB)])
+def test_a_disk_of_which_nothing_is_known_is_not_a_full_one(disk: Disk, room: int | None) -> None:
+    machine = replace(computer(2, 24 * GIB, ram_bytes=30 * GIB), disk=disk)
+    found = mapped(llama(), machine)
+    assert (found.devices[-1].device, found.devices[-1].capacity_bytes) == ("disk", room)
+    assert found.possible is (room is None)
+
+
+@pytest.mark.usefixtures("first_fit")
 def test_the_cache_of_layers_elsewhere_lies_on_the_first_accelerator() -> None:
     layout = mapped(llama(), computer(2, 24 * GIB))
     cache = {share.device: share.memory.parts["KV cache"].known() for share in layout.devices[:2]}

@@ -52,11 +52,16 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The disk below the cache folder."""
+    """The disk below the cache folder; a size of 0 where nobody says."""
 
     path: str
     total_bytes: int
     free_bytes: int
+
+    @property
+    def room_bytes(self) -> int | None:
+        """What is free; None where nothing is known of the disk."""
+        return self.free_bytes if self.total_bytes else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,7 @@ class _Placed:
         """What is free on it."""
         if device in self.cards:
             return layouts.free_bytes(self.machine.accelerators[self.cards[device]])
-        return self.machine.memory.available_bytes if device == CPU else self.machine.disk.free_bytes
+        return self.machine.memory.available_bytes if device == CPU else self.machine.disk.room_bytes
 
     @property
     def shares(self) -> tuple[DeviceShare, ...]:

@@ -92,7 +92,7 @@ def _paged(share: DeviceShare, machine: Machine) -> tuple[DeviceShare, ...]:
     kept = layouts.exactly(share.weights_bytes - lacking, "mapped weights that main memory has room for")
     left = layouts.exactly(lacking, "mapped weights that main memory has no room for")
     parts: dict[str, Estimate] = {**share.memory.parts, "weights": kept}
-    on_disk = DeviceShare(Breakdown(DISK, {"weights": left}), machine.disk.free_bytes, "pages of those in RAM", lacking)
+    on_disk = DeviceShare(Breakdown(DISK, {"weights": left}), machine.disk.room_bytes, "pages of those in RAM", lacking)
     spilled = max(0, share.spilled_bytes - lacking)
     return (replace(share, memory=Breakdown(RAM, parts), spilled_bytes=spilled), on_disk)
 

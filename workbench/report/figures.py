@@ -5,6 +5,7 @@ Backgrounds are transparent and text is mid-grey, so that a figure reads on ligh
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 #: Okabe and Ito's colours: told apart by people with any colour vision.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 PREDICTED, MEASURED, TEXT, GRID = "#56B4E9", "#D55E00", "#808080", "rgba(128,128,128,0.25)"
+
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon")
+Bounds = tuple[float, float, float]  # value, low, high
 
 NARROW = 0.09  # of the whole memory: parts below have no label
 
@@ -37,7 +41,7 @@ def predicted_beside_measured(predictions: Mapping[str, Estimate], values: Mappi
 
     names = [name for name in TITLES if predictions[name].value is not None and name in values][::-1]
     labels = [TITLES[name] for name in names]
-    estimates = [_bounds(predictions[name]) for name in names]
+    estimates = [bounds(predictions[name]) for name in names]
     figure = go.Figure()
     figure.add_bar(
         orientation="h", y=labels, name="predicted interval (90 %)", marker_color=PREDICTED, opacity=0.45, width=0.45,
@@ -97,10 +101,8 @@ def cost_of_tokens(comparison: Comparison) -> go.Figure:
     figure = go.Figure()
     figure.add_scatter(
         mode="markers", x=[float(here.usd_per_mtok)], y=names[:1], name="electricity here",
-        marker={"color": MEASURED, "size": 13},
-        error_x={"type": "data", "symmetric": False, "color": MEASURED, "thickness": 6, "width": 0,
-                 "array": [float(here.high - here.usd_per_mtok)],
-                 "arrayminus": [float(here.usd_per_mtok - here.low)]}, opacity=0.9,
+        marker={"color": MEASURED, "size": 13}, opacity=0.9,
+        error_x=error_bars([(float(here.usd_per_mtok), float(here.low), float(here.high))], color=MEASURED),
     )  # fmt: skip
     figure.add_scatter(
         mode="markers", x=[float(api.output_usd_per_mtok) for api in apis], y=names[1:],
@@ -111,10 +113,41 @@ def cost_of_tokens(comparison: Comparison) -> go.Figure:
     return styled(figure, height=80 + 50 * len(names), entries=2)
 
 
-def _bounds(estimate: Estimate) -> tuple[float, float, float]:
+def bounds(estimate: Estimate) -> Bounds:
+    """Value, low and high of an estimate that is known; raises ValueError for another."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         raise ValueError(f"unknown: {estimate.reason}")
     return estimate.value, estimate.low, estimate.high
+
+
+def error_bars(found: Sequence[Bounds], *, color: str, thickness: int = 6, width: int = 0) -> dict[str, Any]:
+    """The intervals around the points of a trace."""
+    return {
+        "type": "data", "symmetric": False, "color": color, "thickness": thickness, "width": width,
+        "array": [high - value for value, _, high in found], "arrayminus": [value - low for value, low, _ in found],
+    }  # fmt: skip
+
+
+def safe(text: object) -> str:
+    """Text of a stranger inside a figure, which takes markup."""
+    return html.escape(str(text), quote=False)
+
+
+def short(device: str) -> str:
+    """The name of a device on two lines where it is long: half of a narrow page is for the bars."""
+    head, _, tail = safe(device).partition(": ")
+    return f"{head}<br>{tail}" if tail else device
+
+
+def log_ticks(values: Sequence[float]) -> dict[str, Any]:
+    """Ticks of a log axis, the fewer to each power of ten the more of these there are."""
+    if not values:
+        return {}
+    spread = max(values) / min(values)
+    steps = (1, 2, 3, 4, 6, 8) if spread < 6 else (1, 2, 5) if spread < 300 else (1,)
+    exponents = range(-4, 6)
+    at = [step * 10.0**exponent for exponent in exponents for step in steps]
+    return {"tickmode": "array", "tickvals": at, "ticktext": [f"{value:g}" for value in at]}
 
 
 def _with_values(names: Sequence[str], values: Sequence[str]) -> dict[str, Any]:

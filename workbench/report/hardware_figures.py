@@ -13,8 +13,7 @@ from math import log10
 from typing import TYPE_CHECKING, Any
 
 from workbench.planning.tiers import FAILS, HOLDS, Judgement
-from workbench.report.figures import GRID, MEASURED, PALETTE, TEXT, styled
-from workbench.report.plan_figures import SYMBOLS, log_ticks, safe
+from workbench.report.figures import GRID, MEASURED, PALETTE, SYMBOLS, TEXT, log_ticks, safe, styled
 from workbench.units import GIB, format_bytes
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ Speeds are drawn so that higher is better: tokens, or pictures a minute, or seco
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -13,31 +12,38 @@ from typing import TYPE_CHECKING, Any
 from workbench.evidence import Breakdown, Estimate
 from workbench.planning import Fit, Plan
 from workbench.planning.table import Row
-from workbench.report.figures import GRID, MEASURED, NARROW, PALETTE, PREDICTED, TEXT, styled
+from workbench.report.figures import (
+    GRID,
+    MEASURED,
+    NARROW,
+    PALETTE,
+    PREDICTED,
+    SYMBOLS,
+    TEXT,
+    Bounds,
+    error_bars,
+    log_ticks,
+    safe,
+    short,
+    styled,
+)
 from workbench.report.text import format_of, where
 from workbench.units import GIB, format_bytes
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon")
 #: How each quantity of speed is drawn: its name for an axis, and what it becomes.
 AXES = {
     "decode": "tokens per second",
     "image": "pictures per minute",
     "real_time_factor": "seconds of speech per second",
 }
-Bounds = tuple[float, float, float]
 
 
 def plan_label(plan: Plan) -> str:
     """A plan in a few words: 'llama.cpp, Q4_K_M, GeForce RTX 3090'."""
     return f"{plan.engine.title}, {format_of(plan.model)}, {where(plan) or 'CPU'}"
-
-
-def safe(text: object) -> str:
-    """Text of a stranger inside a figure, which takes markup."""
-    return html.escape(str(text), quote=False)
 
 
 def quantity(speed: Mapping[str, Estimate]) -> str:
@@ -70,7 +76,7 @@ def choices(plans: Sequence[Plan]) -> go.Figure:
         mine = [one for one in known if one[0].engine.title == title]
         figure.add_scatter(
             mode="markers", name=title, x=[need / GIB for _, need, _ in mine], y=[b[0] for *_, b in mine],
-            error_y=_error([b for *_, b in mine]),
+            error_y=error_bars([b for *_, b in mine], color=TEXT, thickness=1, width=3),
             marker={"color": PALETTE[number % len(PALETTE)], "symbol": SYMBOLS[number % len(SYMBOLS)], "size": 9},
             customdata=[_hover(plan) for plan, *_ in mine], hovertemplate="%{customdata}<extra></extra>",
         )  # fmt: skip
@@ -167,13 +173,6 @@ def _hover(plan: Plan) -> str:
     return f"{safe(plan_label(plan))}<br>{plan.memory[0].total}<br>{plan.speed[quantity(plan.speed)]}<br>{plan.verdict}"
 
 
-def _error(bounds: Sequence[Bounds]) -> dict[str, Any]:
-    return {
-        "type": "data", "symmetric": False, "thickness": 1, "width": 3, "color": TEXT,
-        "array": [high - value for value, _, high in bounds], "arrayminus": [value - low for value, low, _ in bounds],
-    }  # fmt: skip
-
-
 def _add_rooms(figure: Any, labels: Sequence[str], fits: Sequence[Fit]) -> None:
     """What is free on each device, as a line across its bar."""
     known = [(label, fit.free_bytes) for label, fit in zip(labels, fits, strict=False) if fit.free_bytes]
@@ -183,23 +182,6 @@ def _add_rooms(figure: Any, labels: Sequence[str], fits: Sequence[Fit]) -> None:
             marker={"symbol": "line-ns", "size": 30, "line": {"width": 3, "color": MEASURED}, "color": MEASURED},
             customdata=[format_bytes(free) for _, free in known], hovertemplate="%{customdata} free<extra></extra>",
         )  # fmt: skip
-
-
-def short(device: str) -> str:
-    """The name of a device on two lines where it is long: half of a narrow page is for the bars."""
-    head, _, tail = safe(device).partition(": ")
-    return f"{head}<br>{tail}" if tail else device
-
-
-def log_ticks(values: Sequence[float]) -> dict[str, Any]:
-    """Ticks of a log axis, the fewer to each power of ten the more of these there are."""
-    if not values:
-        return {}
-    spread = max(values) / min(values)
-    steps = (1, 2, 3, 4, 6, 8) if spread < 6 else (1, 2, 5) if spread < 300 else (1,)
-    exponents = range(-4, 6)
-    at = [step * 10.0**exponent for exponent in exponents for step in steps]
-    return {"tickmode": "array", "tickvals": at, "ticktext": [f"{value:g}" for value in at]}
 
 
 def _on_paper(figure: Any) -> Any:

@@ -9,8 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench.planning.layouts import DeviceShare, Layout
-from workbench.report.figures import GRID, MEASURED, PALETTE, PREDICTED, TEXT, styled
-from workbench.report.plan_figures import log_ticks, safe, short
+from workbench.report.figures import (
+    GRID,
+    MEASURED,
+    PALETTE,
+    PREDICTED,
+    TEXT,
+    bounds,
+    error_bars,
+    log_ticks,
+    safe,
+    short,
+    styled,
+)
 from workbench.units import GIB, format_bytes, format_value
 
 if TYPE_CHECKING:
@@ -55,18 +66,16 @@ def seconds_per_token(found: Sequence[Layout]) -> go.Figure:
     import plotly.graph_objects as go
 
     known = [(one, time) for one in found if (time := one.seconds_per_token).value]
-    labels = [_lines(one.title) for one, _ in known]
-    values = [time.value or 0 for _, time in known]
+    intervals = [bounds(time) for _, time in known]
     figure = go.Figure()
     figure.add_scatter(
-        mode="markers", x=values, y=labels, name="seconds for a token (90 %)", marker={"color": MEASURED, "size": 13},
-        error_x={"type": "data", "symmetric": False, "color": PREDICTED, "thickness": 6, "width": 0,
-                 "array": [(time.high or 0) - (time.value or 0) for _, time in known],
-                 "arrayminus": [(time.value or 0) - (time.low or 0) for _, time in known]},
+        mode="markers", x=[value for value, *_ in intervals], y=[_who(one.title) for one, _ in known],
+        name="seconds for a token (90 %)", marker={"color": MEASURED, "size": 13},
+        error_x=error_bars(intervals, color=PREDICTED),
         customdata=[safe(time) for _, time in known], hovertemplate="%{customdata}<extra></extra>",
     )  # fmt: skip
-    bounds = [bound for _, time in known for bound in (time.low or 0, time.high or 0)]
-    figure.update_xaxes(type="log", title="seconds for a token", **log_ticks(bounds))
+    ends = [end for _, *ends in intervals for end in ends]
+    figure.update_xaxes(type="log", title="seconds for a token", **log_ticks(ends))
     figure.update_yaxes(autorange="reversed")
     return styled(figure, height=80 + 50 * len(known), entries=1)
 
@@ -77,10 +86,10 @@ def _heading(one: Layout) -> str:
         pace = "cannot run"
     else:
         pace = "time unknown" if time.value is None else f"{format_value(time.value, 's')} a token"
-    return f"<b>{_lines(one.title)}</b><br>{pace}"
+    return f"<b>{_who(one.title)}</b><br>{pace}"
 
 
-def _lines(title: str) -> str:
+def _who(title: str) -> str:
     """Who lays out, and what it does after the colon, which a narrow page has no room for."""
     return safe(title.partition(":")[0])
 

@@ -109,3 +109,12 @@ def test_figures_read_on_light_and_on_dark_pages(story: Tell) -> None:
         assert figure.layout.font.color == figures.TEXT
         assert (figure.layout.width, figure.layout.autosize) == (None, True)
         assert figure.layout.legend.yref == "container"  # never on the plot, whatever the width
+
+
+def test_a_device_without_a_number_is_escaped_too() -> None:
+    assert figures.short("<b>card") == "&lt;b&gt;card"
+    assert figures.short("GPU 0: <b>card") == "GPU 0<br>&lt;b&gt;card"
+
+
+def test_a_bound_of_nothing_still_has_ticks() -> None:
+    assert figures.log_ticks([0.0, 5.0])["tickvals"][:2] == [1e-4, 1e-3]

@@ -136,15 +136,15 @@ def safe(text: object) -> str:
 def short(device: str) -> str:
     """The name of a device on two lines where it is long: half of a narrow page is for the bars."""
     head, _, tail = safe(device).partition(": ")
-    return f"{head}<br>{tail}" if tail else device
+    return f"{head}<br>{tail}" if tail else head
 
 
 def log_ticks(values: Sequence[float]) -> dict[str, Any]:
     """Ticks of a log axis, the fewer to each power of ten the more of these there are."""
     if not values:
         return {}
-    spread = max(values) / min(values)
-    steps = (1, 2, 3, 4, 6, 8) if spread < 6 else (1, 2, 5) if spread < 300 else (1,)
+    least, most = min(values), max(values)
+    steps = (1, 2, 3, 4, 6, 8) if most < 6 * least else (1, 2, 5) if most < 300 * least else (1,)
     exponents = range(-4, 6)
     at = [step * 10.0**exponent for exponent in exponents for step in steps]
     return {"tickmode": "array", "tickvals": at, "ticktext": [f"{value:g}" for value in at]}

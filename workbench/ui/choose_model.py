@@ -12,7 +12,7 @@ from typing import Any, Final
 from traitlets import Any as AnyTrait
 from traitlets import Enum, Float, Int, List, Unicode, observe
 
-from workbench import catalog, machine, models, planning
+from workbench import catalog, models, planning
 from workbench.errors import UsageError
 from workbench.planning.table import best, ladder, table
 from workbench.ui import machine_choice
@@ -30,8 +30,8 @@ TASK_TITLES: Final = {"chat": "Chat", "code": "Code", "imagine": "Make images", 
 class Steps:
     """The functions of the package that the steps call; tests put others in their place."""
 
-    machine: Callable[..., Any] = lambda: machine.kept(machine.probe())
-    calibrate: Callable[..., Any] = lambda progress: machine.calibrate(machine.probe(), progress=progress)
+    machine: Callable[..., Any] = machine_choice.here
+    calibrate: Callable[..., Any] = machine_choice.calibrated
     describe: Callable[..., Any] = models.describe
     choices: Callable[..., Any] = planning.choices
     table: Callable[..., Any] = table

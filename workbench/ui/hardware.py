@@ -18,7 +18,7 @@ from workbench.machine import Machine
 from workbench.planning import tiers
 from workbench.planning.tiers import Judgement
 from workbench.report import hardware_figures
-from workbench.ui import front_end, hardware_model, machine_fields, pieces
+from workbench.ui import front_end, hardware_model, machine_choice, machine_fields, pieces
 from workbench.ui.guard import guarded
 from workbench.ui.hardware_model import Hardware, rents
 from workbench.ui.view import PanelView
@@ -53,6 +53,7 @@ class View(PanelView[Hardware]):
             state=self._draw_state, here=self._draw_machine, compared=self._draw_compared, guide=self._draw_guide,
             detail=self._draw_detail,
         )  # fmt: skip
+        self.watch_any("here", "compared", draw=self._draw_map)
 
     def _make_controls(self) -> None:
         state = self.state
@@ -66,7 +67,7 @@ class View(PanelView[Hardware]):
             (self._clear, state.forget), (self._judge, state.judge_tier),
         ):  # fmt: skip
             self.on_click(control, action)
-        titles = [(tier.title, name) for name, tier in tiers.tiers().items()]
+        titles = [(title, name) for name, title in _tier_titles().items()]
         self._tier = pieces.field(widgets.Dropdown(options=titles, value=state.tier, description="Tier"))
         self.bind(self._tier, "tier")
 
@@ -97,7 +98,7 @@ class View(PanelView[Hardware]):
         for control in (self._look, self._measure, self._judge):
             control.disabled = self.state.busy
         here = self.state.here
-        unmeasured = here is not None and here.calibration is None
+        unmeasured = machine_choice.needs_measuring(here)
         pieces.show(self._look, here is None)
         pieces.show(self._measure, here is not None)
         pieces.show(self._unmeasured, unmeasured)
@@ -106,14 +107,12 @@ class View(PanelView[Hardware]):
     def _draw_machine(self) -> None:
         self._machine.value = machine_facts(self.state.here) + _findings(self.state.findings)
         self._draw_state()
-        self._draw_map()
 
     def _draw_map(self) -> None:
         drawn = hardware_figures.bandwidth_and_memory(hardware_model.every_accelerator(), self.state.spots())
         pieces.figure(self._map, drawn, "Memory and bandwidth of every accelerator; the table has the compared ones")
 
     def _draw_compared(self) -> None:
-        self._draw_map()
         self._clear.disabled = not self.state.compared
         self._compared.value = _compared(self.state.compared)
 
@@ -121,8 +120,7 @@ class View(PanelView[Hardware]):
         found = self.state.guide
         pieces.show(self._tier_box, bool(found))
         if found:
-            titles = {name: tier.title for name, tier in tiers.tiers().items()}
-            drawn = hardware_figures.tiers(found, titles)
+            drawn = hardware_figures.tiers(found, _tier_titles())
             pieces.figure(self._tier_figure, drawn, "Need of each suggestion as a share of its tier's memory")
             self._tiers.value = _tiers(found)
 
@@ -186,8 +184,12 @@ def _cheapest(one: Machine) -> str:
     return f"{price}/h, {offer.provider} ({offer.priced or 'no date'})"
 
 
+def _tier_titles() -> dict[str, str]:
+    return {name: tier.title for name, tier in tiers.tiers().items()}
+
+
 def _tiers(found: Sequence[Judgement]) -> str:
-    titles = {name: tier.title for name, tier in tiers.tiers().items()}
+    titles = _tier_titles()
     rows = [(one.says, titles[one.tier], one.machine, one.verdict) for one in found]
     return pieces.sentences(
         ("The guide suggests", "For", "Judged on", "Verdict"), rows, "Each on one machine of its tier"

@@ -30,8 +30,8 @@ MOST_COMPARED: Final = 6
 class Steps:
     """The functions of the package that the steps call; tests put others in their place."""
 
-    machine: Callable[..., Any] = lambda: machine.kept(machine.probe())
-    calibrate: Callable[..., Any] = lambda progress: machine.calibrate(machine.probe(), progress=progress)
+    machine: Callable[..., Any] = machine_choice.here
+    calibrate: Callable[..., Any] = machine_choice.calibrated
     judge: Callable[..., Any] = tiers.judge
 
 

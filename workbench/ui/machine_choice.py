@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from workbench import catalog, machine
 from workbench.errors import UsageError
 from workbench.machine import Machine
 from workbench.units import GIB
+
+
+def here() -> Machine:
+    """This computer, with its calibration where one was kept."""
+    return machine.kept(machine.probe())
+
+
+def calibrated(progress: Callable[[float, str], None]) -> Machine:
+    """This computer with its calibration; where none was kept it is measured, which takes about four seconds."""
+    return machine.calibrate(machine.probe(), progress=progress)
 
 
 def known() -> list[str]:
@@ -31,4 +43,4 @@ def chosen(device: str, count: int, memory_gib: float, here: Machine) -> Machine
 
 def needs_measuring(found: Machine | None) -> bool:
     """Whether its processor is this computer's and was never measured, so that nobody knows how fast it is."""
-    return found is not None and found.calibration is None and bool(found.disk.total_bytes)
+    return found is not None and found.calibration is None and found.disk.room_bytes is not None

@@ -15,7 +15,7 @@ from typing import Any, Final
 from traitlets import Any as AnyTrait
 from traitlets import Enum, Float, Int, Unicode
 
-from workbench import catalog, machine, models
+from workbench import catalog, models
 from workbench.catalog import links
 from workbench.errors import UnsupportedModel, UsageError
 from workbench.machine import Machine
@@ -90,8 +90,8 @@ def config_of(name: str) -> Any:
 class Steps:
     """The functions of the package that the steps call; tests put others in their place."""
 
-    machine: Callable[..., Any] = lambda: machine.kept(machine.probe())
-    calibrate: Callable[..., Any] = lambda progress: machine.calibrate(machine.probe(), progress=progress)
+    machine: Callable[..., Any] = machine_choice.here
+    calibrate: Callable[..., Any] = machine_choice.calibrated
     lay_out: Callable[..., Any] = lay_out
 
 

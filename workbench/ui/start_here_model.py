@@ -17,6 +17,7 @@ from traitlets import Enum, Instance, Int, Unicode, observe
 import workbench
 from workbench import models
 from workbench.errors import ServerDied, UsageError
+from workbench.ui import machine_choice
 from workbench.ui.jobs import Context
 from workbench.ui.stepwise import Stepwise, checked
 
@@ -58,7 +59,7 @@ class Steps:
 
 def _package() -> Steps:
     return Steps(
-        machine=lambda progress: workbench.calibrate(workbench.probe(), progress=progress), get_model=models.get,
+        machine=machine_choice.calibrated, get_model=models.get,
         plan=workbench.plan, deploy=workbench.deploy, measure=workbench.measure, cost=workbench.cost,
         report=workbench.write_report,
     )  # fmt: skip

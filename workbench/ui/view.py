@@ -74,11 +74,15 @@ class PanelView(Generic[State]):
     def watch(self, **draws: Callable[[], None]) -> None:
         """Draw now, and whenever the trait of that name changes; bars and errors are drawn anyway."""
         for name, draw in draws.items():
+            self.watch_any(name, draw=draw)
+        self.watch_any("state", "progress", draw=self._draw_bars)
+        self.watch_any("error", draw=self._draw_error)
+
+    def watch_any(self, *names: str, draw: Callable[[], None]) -> None:
+        """Draw now, and whenever one of these traits changes."""
+        for name in names:
             self._observe(name, draw)
-            draw()
-        for name, draw in (("state", self._draw_bars), ("progress", self._draw_bars), ("error", self._draw_error)):
-            self._observe(name, draw)
-            draw()
+        draw()
 
     def _observe(self, name: str, draw: Callable[[], None]) -> None:
         self.state.observe(guarded(lambda _: draw(), self.show_error), name)

@@ -10,17 +10,18 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import workbench
 from workbench import models
 from workbench.evidence.ledger import Ledger
 from workbench.models import Architecture, Model
 from workbench.models.config import from_config
+from workbench.units import MIB
 
 EMBEDDED = "smollm2-135m-instruct"
 MEDIAN_MOST, ERROR_MOST, UNDER_MOST = 0.03, 0.10, 0.02  # the figures to reach
@@ -108,37 +109,22 @@ CASES = (
 
 def run() -> dict[str, Any]:
     """A summary, and per deployment the settings, the prediction with its interval, the measurement and the error."""
-    found = list(measured(CASES))
+    found = list(measured())
     return {"summary": summary(found), "cases": found}
 
 
-def measured(
-    cases: Sequence[Case], done: Callable[[dict[str, Any]], None] = lambda row: print(_line(row), flush=True)
-) -> Iterator[dict[str, Any]]:
-    """Each case in turn; the file of its model is there only as long as it is needed."""
+def measured() -> Iterator[dict[str, Any]]:
+    """Each case in turn, in a home, and so a ledger, that holds nothing yet."""
     embedded = models.get(EMBEDDED)
-    with TemporaryDirectory() as folder, _home(Path(folder) / "home"):
-        for (shape, kind), group in groupby(cases, key=lambda case: (case.shape, case.format)):
+    with TemporaryDirectory() as folder, patch.dict(os.environ, WORKBENCH_HOME=f"{folder}/home"):
+        for (shape, kind), group in groupby(CASES, key=lambda case: (case.shape, case.format)):
             path = Path(folder) / f"{shape.replace(' ', '-')}.{kind}.gguf"
             write_model(shape, kind, embedded, path)
             for case in group:
                 row = _deployed(case, path)
-                done(row)
+                print(_line(row), flush=True)
                 yield row
-            path.unlink()
-
-
-@contextmanager
-def _home(folder: Path) -> Iterator[None]:
-    """A home, and so a ledger, that holds nothing yet."""
-    before = os.environ.get("WORKBENCH_HOME")
-    os.environ["WORKBENCH_HOME"] = str(folder)
-    try:
-        yield
-    finally:
-        del os.environ["WORKBENCH_HOME"]
-        if before is not None:
-            os.environ["WORKBENCH_HOME"] = before
+            path.unlink()  # there only as long as it is needed
 
 
 def _deployed(case: Case, path: Path) -> dict[str, Any]:
@@ -175,8 +161,8 @@ def summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    case, mib = " ".join(str(row[name]) for name in Case._fields), 2**20
-    return f"  {row['error']:+7.2%}  {row['predicted_bytes'] / mib:8.1f} {row['measured_bytes'] / mib:8.1f} MiB  {case}"
+    case = " ".join(str(row[name]) for name in Case._fields)
+    return f"  {row['error']:+7.2%}  {row['predicted_bytes'] / MIB:8.1f} {row['measured_bytes'] / MIB:8.1f} MiB  {case}"
 
 
 # -- models ----------------------------------------------------------------------------------------------------

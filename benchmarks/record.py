@@ -13,6 +13,12 @@ from workbench.units import now
 FOLDER = Path(workbench.__file__).parent / "catalog" / "records"
 
 
+def read(name: str) -> dict[str, Any]:
+    """The record of that name as it was written."""
+    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    return found
+
+
 def write(name: str, result: dict[str, Any]) -> Path:
     """Write a record and return where it is."""
     machine = workbench.probe()

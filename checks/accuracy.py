@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from importlib import resources
 from typing import Any
+
+from benchmarks.record import read
 
 HEAD = ("prediction", "measured on", "median error", "largest or p95", "record")
 
@@ -16,7 +16,7 @@ def table() -> str:
 
 
 def _deployments() -> tuple[str, ...]:
-    record = _record("deployments")
+    record = read("deployments")
     found = record["result"]["summary"]
     return (
         "peak memory of llama.cpp, before it starts", f"{found['deployments']} deployments, {record['cpu']['name']}",
@@ -25,7 +25,7 @@ def _deployments() -> tuple[str, ...]:
 
 
 def _speed() -> list[tuple[str, ...]]:
-    record = _record("fit_speed")
+    record = read("fit_speed")
     names = {
         "headline": "decode on accelerators, each device left out of the fit in turn",
         "headline_sources_left_out": "the same, each source left out in turn",
@@ -40,7 +40,7 @@ def _speed_row(record: dict[str, Any], title: str, found: dict[str, Any]) -> tup
 
 
 def _video_memory() -> tuple[str, ...]:
-    record = _record("validation")
+    record = read("validation")
     wanted = ("peak_vram", "Transformers")
     (found,) = (one for one in record["result"]["groups"] if (one["quantity"], one["engine"]) == wanted)
     return (
@@ -48,12 +48,6 @@ def _video_memory() -> tuple[str, ...]:
         f"{found['rows_used']} published rows, {found['devices']} devices",
         _percent(found["median_error"]), f"{_percent(found['p95_error'])} (p95)", _named(record),
     )  # fmt: skip
-
-
-def _record(name: str) -> dict[str, Any]:
-    path = resources.files("workbench.catalog") / "records" / f"{name}.json"
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return found
 
 
 def _named(record: dict[str, Any]) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
-from benchmarks.record import FOLDER
+from benchmarks.record import read
 from benchmarks.transformers_activations import _BASE, FAMILIES, PROMPT_TOKENS
 from workbench.engines.activations import attention_values, largest_matrix, score_bytes, widest_layer
 from workbench.models import Model
 from workbench.models.config import from_config
 
-COUNTED = json.loads((FOLDER / "transformers_activations.json").read_text())["result"]
+COUNTED = read("transformers_activations")["result"]
 
 
 def model(name: str, fields: dict[str, Any]) -> Model:

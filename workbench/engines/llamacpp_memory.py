@@ -230,10 +230,8 @@ def _window_cells(architecture: Architecture) -> int:
 def _checkpoints(architecture: Architecture, settings: Settings) -> Estimate:
     """Copies of the window, so that the prompt can be answered again: four tokens, and a batch more, before its end."""
     prompt, element_bytes = _longest_prompt(settings), bytes_per_element(settings.cache_type)
-    window, slides = (
-        architecture.sliding_window or 0,
-        frozenset(i for i, one in enumerate(architecture.windowed) if one),
-    )
+    window = architecture.sliding_window or 0
+    slides = frozenset(layer for layer, is_windowed in enumerate(architecture.windowed) if is_windowed)
     at = [max(0, prompt - 4), max(0, prompt - 4 - UBATCH_TOKENS)]
     one, other = (kv_bytes(architecture, min(tokens, window), element_bytes, layers=slides) for tokens in at)
     basis = Basis(

@@ -57,6 +57,13 @@ def test_every_layout_says_how_it_ends() -> None:
     assert "cannot be laid out" in texts
 
 
+def test_the_legend_is_there_when_the_first_layout_has_no_devices() -> None:
+    figure = sharding_figures.layouts((NOWHERE, FITS, TOO_BIG))
+    shown = [trace.name for trace in figure.data if trace.showlegend]
+    assert sorted(shown) == sorted(["weights", "KV cache", SPILLED, "free"])
+    assert [axis.showticklabels for axis in figure.select_yaxes()] == [False, True, True]
+
+
 def test_nothing_is_red_where_nothing_spills() -> None:
     fits = Layout("one", "Engine", True, "", (share("GPU", 10, 20),))
     assert SPILLED not in {trace.name for trace in sharding_figures.layouts((fits,)).data}

@@ -43,8 +43,9 @@ def layouts(found: Sequence[Layout]) -> go.Figure:
         subplot_titles=[_heading(one) for one in found],
     )  # fmt: skip
     colours = _colours(found)
+    first = next((row for row, one in enumerate(found, 1) if one.devices), 0)
     for row, one in enumerate(found, 1):
-        _add_bars(figure, row, one, colours)
+        _add_bars(figure, row, one, colours, in_legend=row == first)
         if not one.devices:
             figure.add_annotation(
                 row=row, col=1, x=0, y=0, text="cannot be laid out", showarrow=False, font={"color": RED},
@@ -57,6 +58,8 @@ def layouts(found: Sequence[Layout]) -> go.Figure:
         autorange="reversed", automargin=True, gridcolor="rgba(0,0,0,0)", ticks="outside", ticklen=6,
         tickcolor="rgba(0,0,0,0)", zeroline=False,
     )  # fmt: skip
+    for row, one in enumerate(found, 1):
+        figure.update_yaxes(showticklabels=bool(one.devices), row=row, col=1)
     figure.update_xaxes(gridcolor=GRID, rangemode="tozero", automargin=True)
     return figure.update_xaxes(title={"text": "memory, GiB", "font": {"size": 13}}, row=len(found), col=1)
 
@@ -110,19 +113,19 @@ def _sizes(share: DeviceShare) -> Mapping[str, float]:
     return {**sizes, "weights": sizes["weights"] - red, SPILLED: red}
 
 
-def _add_bars(figure: Any, row: int, one: Layout, colours: Mapping[str, str]) -> None:
+def _add_bars(figure: Any, row: int, one: Layout, colours: Mapping[str, str], *, in_legend: bool) -> None:
     labels = [short(share.device) for share in one.devices]
     for name, colour in colours.items():
         sizes = [_sizes(share).get(name, 0.0) for share in one.devices]
         figure.add_bar(
             row=row, col=1, orientation="h", y=labels, x=[size / GIB for size in sizes], name=name, legendgroup=name,
-            showlegend=row == 1, marker_color=colour, customdata=[format_bytes(size) for size in sizes],
+            showlegend=in_legend, marker_color=colour, customdata=[format_bytes(size) for size in sizes],
             hovertemplate=f"{name}: %{{customdata}}<extra></extra>",
         )  # fmt: skip
     rooms = [(label, share.capacity_bytes) for label, share in zip(labels, one.devices, strict=True)]
     known = [(label, room) for label, room in rooms if room]
     figure.add_scatter(
-        row=row, col=1, mode="markers", name="free", legendgroup="free", showlegend=row == 1,
+        row=row, col=1, mode="markers", name="free", legendgroup="free", showlegend=in_legend,
         y=[label for label, _ in known], x=[room / GIB for _, room in known],
         marker={"symbol": "line-ns", "size": 26, "line": {"width": 3, "color": TEXT}, "color": TEXT},
         customdata=[format_bytes(room) for _, room in known], hovertemplate="%{customdata} free<extra></extra>",

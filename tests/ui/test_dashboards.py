@@ -28,6 +28,22 @@ button, label = ipywidgets.Button(description="Ask"), ipywidgets.HTML()
 button.on_click(lambda _: setattr(label, "value", f"{sys.executable} {os.environ.get('HF_TOKEN')}"))
 ipywidgets.VBox([button, label])"""
 
+STEADY = """import time, ipywidgets
+from workbench.ui.stepwise import Stepwise
+from workbench.ui.view import PanelView
+labels = [ipywidgets.HTML("closed") for _ in range(300)]
+class State(Stepwise):
+    def open_all(self):
+        self._begin("opening", self._open, "opened")
+    def _open(self, context):
+        for label in [*labels[1:], labels[0]]:
+            time.sleep(0.01)
+            label.value = "finished" if label is labels[0] else "open"
+view = PanelView(State())
+view.show(*labels)
+view.start(view.state.open_all)
+view.root"""
+
 
 def notebook(path: Path, title: str, code: str) -> Path:
     cells = [
@@ -154,6 +170,18 @@ def test_a_page_says_that_its_session_has_ended(server: Dashboards, open_page: C
     page.get_by_role("link", name="Start again").click()
     page.get_by_role("button", name="Ask").wait_for()
     assert page.get_by_role("alert").count() == 0
+
+
+@pytest.mark.browser
+def test_a_page_loses_nothing_of_a_step_that_starts_with_it(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    """What a thread changes while the page is still making its widgets never arrives: steps must begin later."""
+    path = notebook(tmp_path / "01_steady.ipynb", "Steady", STEADY)
+    with serve(path, open_browser=False, block=False, announce=lambda _: None) as steady:
+        page = open_page()
+        page.goto(steady.url)
+        page.get_by_text("finished").wait_for()
+        page.wait_for_function("!document.querySelector('.wb-panel').innerText.includes('closed')")
+        page.goto("about:blank")
 
 
 @pytest.mark.browser

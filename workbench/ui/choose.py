@@ -15,7 +15,7 @@ import ipywidgets as widgets
 
 from workbench import catalog
 from workbench.report import plan_figures, text
-from workbench.ui import front_end, machine_fields, pieces
+from workbench.ui import machine_fields, pieces
 from workbench.ui.choose_model import TASK_TITLES, TASKS, Choose
 from workbench.ui.guard import guarded
 from workbench.ui.view import PanelView
@@ -41,8 +41,7 @@ def panel(
         concurrency=concurrency,
     )  # fmt: skip
     view = View(state)
-    if front_end.is_dashboard():
-        guarded(state.rank, view.show_error)()
+    view.start(state.rank)
     return view.root
 
 

@@ -18,7 +18,7 @@ from workbench.machine import Machine
 from workbench.planning import tiers
 from workbench.planning.tiers import Judgement
 from workbench.report import hardware_figures
-from workbench.ui import front_end, hardware_model, machine_choice, machine_fields, pieces
+from workbench.ui import hardware_model, machine_choice, machine_fields, pieces
 from workbench.ui.guard import guarded
 from workbench.ui.hardware_model import Hardware, rents
 from workbench.ui.view import PanelView
@@ -34,8 +34,7 @@ def panel(device: str = "", *, count: int = 1, memory_gib: float = 0.0, tier: st
     view = View(state)
     if device:
         guarded(state.compare, view.show_error)()
-    if front_end.is_dashboard():
-        guarded(state.look, view.show_error)()
+    view.start(state.look)
     return view.root
 
 

@@ -18,8 +18,7 @@ from workbench.catalog.links import links
 from workbench.planning.layouts import Layout
 from workbench.planning.ranking import GGUF_FORMATS, TORCH_FORMATS
 from workbench.report import sharding_figures
-from workbench.ui import front_end, machine_fields, pieces
-from workbench.ui.guard import guarded
+from workbench.ui import machine_fields, pieces
 from workbench.ui.sharding_model import Sharding
 from workbench.ui.view import PanelView
 from workbench.units import format_bytes
@@ -29,8 +28,7 @@ def panel(**choices: Any) -> widgets.VBox:
     """The panel as a widget; choices: as in `Sharding`. On a dashboard it compares at once; elsewhere it waits."""
     state = Sharding(**choices)
     view = View(state)
-    if front_end.is_dashboard():
-        guarded(state.compare, view.show_error)()
+    view.start(state.compare)
     return view.root
 
 

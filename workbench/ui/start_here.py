@@ -17,8 +17,7 @@ import ipywidgets as widgets
 from workbench import models
 from workbench.report import MODEL, QUESTION, figures
 from workbench.report.html import error_in_words
-from workbench.ui import front_end, pieces
-from workbench.ui.guard import guarded
+from workbench.ui import pieces
 from workbench.ui.start_here_model import Answer, StartHere
 from workbench.ui.view import PanelView
 from workbench.units import format_bytes, format_usd, format_value
@@ -45,8 +44,7 @@ def panel(
     """The panel as a widget. On a dashboard it starts with its prediction; elsewhere it waits for a click."""
     state = StartHere(model=model, question=question, context=context, repeats=repeats, engine=engine)
     view = View(state)
-    if front_end.is_dashboard():
-        guarded(state.make_plan, view.show_error)()
+    view.start(state.make_plan)
     return view.root
 
 

@@ -53,6 +53,19 @@ class PanelView(Generic[State]):
         """What the panel is made of, from top to bottom."""
         self.root.children = (pieces.style(), *children)
 
+    def start(self, action: Callable[[], Any]) -> None:
+        """On a dashboard, do `action` as soon as the page has all widgets; elsewhere people click.
+
+        The page presses a button that nobody sees (session.js). Done at once, what changes between the page's first
+        look at the widgets and its last one would never reach it.
+        """
+        if front_end.is_dashboard():
+            button = pieces.button("Start")
+            pieces.mark(button, "wb-start", True)
+            pieces.show(button, False)
+            self.on_click(button, action)
+            self.root.children += (button,)
+
     def show_error(self, card: str) -> None:
         """Show an error card where the alert is."""
         self.alert.value = card

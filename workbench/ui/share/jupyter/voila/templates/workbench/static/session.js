@@ -46,6 +46,14 @@
     navigator.sendBeacon(`${page.baseUrl}voila/api/shutdown/${page.kernelId}`, form);
   });
 
+  // The first step of a panel begins when its widgets are here: what they tell a page that is still coming is lost.
+  new MutationObserver((_, observer) => {
+    const start = document.querySelector('.wb-start');
+    if (!start) return;
+    observer.disconnect();
+    start.click();
+  }).observe(document.body, {subtree: true, childList: true, attributeFilter: ['class']});
+
   timer = setInterval(look, INTERVAL_MS);
   document.addEventListener('visibilitychange', look);
   addEventListener('pageshow', (event) => { if (event.persisted) look(); });

@@ -10,14 +10,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from workbench.engines.workload import Workload
 from workbench.errors import EngineUnavailable
 from workbench.evidence import Breakdown, Estimate
 from workbench.machine import Accelerator, Machine
 from workbench.models import Model
+
+if TYPE_CHECKING:
+    from workbench.engines.runtime import TextRuntime
 
 AnyModel = TypeVar("AnyModel")
 
@@ -106,9 +110,10 @@ class Engine(ABC, Generic[AnyModel]):
     """One way of running models. Every method is pure but `available`, which may look at the machine.
 
     formats: the formats of weights it runs, as `workbench.models.formats` names them; runtimes: the kinds of devices it
-    runs on ('cpu', 'cuda', 'rocm', 'metal', 'xpu'); capabilities: chat, complete, transcribe, imagine; starts: False
-    where the workbench predicts it and cannot start it yet; spans_devices: it can use several at once; deals_layers: it
-    deals whole layers out, to devices and to main memory.
+    runs on ('cpu', 'cuda', 'rocm', 'metal', 'xpu'); capabilities: chat, complete, transcribe, imagine; container: the
+    kind of file or folder it opens ('gguf', 'safetensors', 'onnx'); starts: False where the workbench predicts it and
+    cannot start it yet; spans_devices: it can use several at once; deals_layers: it deals whole layers out, to devices
+    and to main memory.
     """
 
     name: str
@@ -116,6 +121,7 @@ class Engine(ABC, Generic[AnyModel]):
     formats: frozenset[str]
     capabilities: frozenset[str]
     runtimes: frozenset[str] = frozenset({"cpu"})
+    container = "gguf"
     starts = True
     spans_devices = False
     deals_layers = False
@@ -155,6 +161,15 @@ class Engine(ABC, Generic[AnyModel]):
             f"The workbench cannot start {self.title} yet.",
             fix="Choose another engine: `workbench engines` lists them.",
         )
+
+    def stored_format(self, format_name: str) -> str:
+        """The format that the weights have on disk when they run in `format_name`; another one where the engine
+        quantizes while it loads."""
+        return format_name
+
+    def runtime(self, path: Path, settings: Settings) -> TextRuntime:
+        """Load the model into this process: for engines that `workbench.deployment.server` hosts, and only there."""
+        raise NotImplementedError(f"{self.title} is a server of its own")
 
     def served_model(self, model: Any) -> str:
         """The model name the server answers to."""

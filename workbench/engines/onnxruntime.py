@@ -39,6 +39,7 @@ class OnnxRuntime(PredictedEngine):
     formats = frozenset(NEEDS)
     capabilities = frozenset({"chat", "complete"})
     runtimes = _ALL
+    container = "onnx"
     package = "onnxruntime-genai"
     published_as = "ONNX Runtime"
     needs = NEEDS

@@ -27,6 +27,7 @@ class PredictedEngine(TextEngine):
     published_as: str
     needs: Mapping[str, Needs]
     splits_layers = False
+    container = "safetensors"
     starts = False
     spans_devices = True
 

@@ -153,8 +153,13 @@ def in_format(model: Model, format_name: str, *, imatrix: bool | None = None, be
     if found.container == "gguf":
         return _as_gguf(model, found, imatrix, before_2026)
     tensors = tuple(quantized.stored(tensor, found.name) for tensor in model.tensors if not tensor.is_computed)
-    return replace(model, path=None, sha256=None, tensors=tensors, file_bytes=sum(one.bytes for one in tensors),
-                   quantization=found.name, format=found.container)  # fmt: skip
+    return replace(model, path=None, sha256=None, made_from=origin(model), tensors=tensors,
+                   file_bytes=sum(one.bytes for one in tensors), quantization=found.name, format=found.container)  # fmt: skip
+
+
+def origin(model: Model) -> Model | None:
+    """The model in a file that `model` is or can be made of; None for one that is only described."""
+    return model if model.path else model.made_from
 
 
 def _as_gguf(model: Model, found: Format, imatrix: bool | None, before_2026: bool | None) -> Model:
@@ -165,8 +170,8 @@ def _as_gguf(model: Model, found: Format, imatrix: bool | None, before_2026: boo
     tensors = tuple(_retyped(tensor, kind) for tensor, kind in zip(model.tensors, kinds, strict=True))
     header_bytes = _header_bytes(model)
     return replace(
-        model, path=None, sha256=None, architecture=_in_gguf(model.architecture), tensors=tensors,
-        file_bytes=header_bytes + _aligned(tensors), quantization=file_type, format="gguf",
+        model, path=None, sha256=None, made_from=origin(model), architecture=_in_gguf(model.architecture),
+        tensors=tensors, file_bytes=header_bytes + _aligned(tensors), quantization=file_type, format="gguf",
     )  # fmt: skip
 
 

@@ -83,7 +83,8 @@ class Tensor:
 class Model:
     """A model in a file on this computer, or one that is only described.
 
-    path is None for a model that is only described; file_bytes is what its file would take, then.
+    path is None for a model that is only described; file_bytes is what its file would take, then. It may be a folder.
+    made_from: the model in a file that a described one can be made of (`models.convert`).
     quantization is the file's own name for its mix of types (such as Q4_K_M). sha256 is None when nobody computed it:
     hashing a large file takes a while and is done for files whose hash is recorded. licence and chat_template are None
     when the file holds none. source says where the file came from.
@@ -100,6 +101,7 @@ class Model:
     licence: str | None = None
     chat_template: str | None = None
     sha256: str | None = None
+    made_from: Model | None = None
 
     @cached_property
     def parameters(self) -> int:

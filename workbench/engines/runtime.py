@@ -1,0 +1,93 @@
+"""What an engine that is only a library gives to the server that hosts it, in a process of its own.
+
+The server (`workbench.deployment.server`) speaks HTTP, queues, counts, cuts at stop sequences and at the most tokens
+asked for; a runtime only turns prompts into tokens and tokens into more of them. Only one thread ever uses it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from workbench.engines.contract import ImageShape, Launch, Settings
+
+API_KEY = "WORKBENCH_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. temperature: 0 takes the likeliest; top_k: 0 for all; ignore_eos: go on at the
+    end of text, for measurements."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One generated token, and the text that became certain with it ("" in the middle of a character)."""
+
+    id: int
+    text: str
+
+
+class TextRuntime(ABC):
+    """A language model in this process. context: the most tokens of prompt and answer together."""
+
+    context: int
+
+    @abstractmethod
+    def chat_tokens(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """The tokens of a conversation in the model's own chat template, ready for the answer.
+
+        Raises UsageError where the model has no template or the template refuses these messages.
+        """
+
+    @abstractmethod
+    def text_tokens(self, text: str) -> list[int]:
+        """The tokens of a text to be continued."""
+
+    @abstractmethod
+    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Iterator[Token]:
+        """Token after token until the model ends or the context is full. Closing the iterator frees what it holds.
+
+        Several iterators may be advanced in turns; each has its own cache.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """What the hosting server is told: which engine, the file or folder of the model, its name, settings and port."""
+
+    engine: str
+    path: str
+    served_model: str
+    settings: Settings
+    port: int
+
+    def launch(self, api_key: str, env: Mapping[str, str] | None = None) -> Launch:
+        """The command that starts the server; the key goes through the environment. -P: nothing of the current folder
+        is ours to import."""
+        argv = (sys.executable, "-P", "-m", "workbench.deployment.server", json.dumps(asdict(self)))
+        return Launch(argv, {**(env or {}), API_KEY: api_key})
+
+    @classmethod
+    def from_json(cls, text: str) -> Hosted:
+        """Read what `launch` wrote."""
+        fields = json.loads(text)
+        settings = fields["settings"]
+        image = settings["image"] and ImageShape(**settings["image"])
+        made = Settings(**{**settings, "devices": tuple(settings["devices"]), "image": image})
+        return cls(**{**fields, "settings": made})
+
+    @property
+    def model(self) -> Path:
+        """Where the model lies."""
+        return Path(self.path)

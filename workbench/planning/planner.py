@@ -9,6 +9,7 @@ from typing import Any
 
 from workbench import engines, models
 from workbench.engines import CHAT, Availability, Engine, Settings, Workload
+from workbench.engines.llamacpp import CACHE_BLOCK_VALUES
 from workbench.errors import EngineUnavailable, UnsupportedModel, UsageError
 from workbench.machine import Machine, calibrate, probe
 from workbench.models import Model
@@ -22,7 +23,6 @@ LEAST_CONTEXT = 128  # room for a chat template, a question and an answer
 #: Types of a KV cache that is not quantized, and that is: those that llama.cpp's server can be asked for.
 PLAIN_CACHE_TYPES = ("f32", "f16", "bf16")
 QUANTIZED_CACHE_TYPES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
-CACHE_BLOCK_VALUES = 32  # values in a block of each of the quantized types
 
 
 def plan(
@@ -33,7 +33,7 @@ def plan(
     format: str | None = None,  # noqa: A002 - the field's own word
     context: int | None = None,
     concurrency: int = 1,
-    threads: int | None = None,
+    threads: int | thread_choice.Threads | None = None,
     cache_type: str = "f16",
     flash_attention: bool = True,
     prompt_cache_bytes: int = 0,
@@ -51,7 +51,9 @@ def plan(
     machine = machine or calibrate(here)
     chosen, version, refused = _choose_engine(model, machine, engine, format)
     model = shape_text(model, chosen, format)
-    if threads is None:  # a machine that is only described has nothing else to do
+    if isinstance(threads, thread_choice.Threads):
+        count = threads
+    elif threads is None:  # a machine that is only described has nothing else to do
         busy = None if machine.fingerprint() == here.fingerprint() else 0.0
         count = thread_choice.choose(machine, busy)
     else:

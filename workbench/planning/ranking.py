@@ -101,7 +101,7 @@ def choices(
     settings = settings_for(found, context=context, concurrency=concurrency, image=image, machine=machine)
     plans: list[Plan] = []
     refused: list[Refusal] = []
-    for one, shaped in _combinations(found, engine, format):
+    for one, shaped in combinations(found, engine, format):
         try:
             plan = place(
                 shaped, one, replace(settings, format=shaped.format), machine, workload.within(settings.context)
@@ -121,7 +121,7 @@ def choices(
     return Choices(found.name, machine, tuple(ranked), tuple(refused), rule)
 
 
-def _combinations(model: AnyModel, engine: str, format_name: str | None) -> Iterable[tuple[Engine[Any], AnyModel]]:
+def combinations(model: AnyModel, engine: str, format_name: str | None) -> Iterable[tuple[Engine[Any], AnyModel]]:
     """Each engine with the model in each format it runs; a file stays in the format it has."""
     from workbench import engines
 

@@ -25,14 +25,35 @@ from typing import Any
 
 from workbench import catalog, folders
 from workbench.catalog import Packages, Recipe
+from workbench.engines.contract import Availability
 from workbench.engines.environments import building, packages
 from workbench.engines.environments.commands import Progress, Report
+from workbench.engines.environments.packages import python
 from workbench.errors import EngineUnavailable, UnknownName, UsageError
-from workbench.machine import Machine
+from workbench.machine import Machine, probe
 from workbench.models.download import require_space
 from workbench.units import format_bytes, now
 
+__all__ = [
+    "ELSEWHERE",
+    "Environment",
+    "all_installed",
+    "find",
+    "folder_bytes",
+    "install",
+    "installed",
+    "missing",
+    "no_card",
+    "obstacle",
+    "python",
+    "recipe_for",
+    "remove",
+    "size",
+    "users",
+]  # fmt: skip
+
 NOTE = "environment.json"
+ELSEWHERE = "Choose another engine; `workbench plan MODEL --device CARD` says what it would do on a card."
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +99,18 @@ def obstacle(recipe: Recipe, machine: Machine | None = None) -> str:
     here = this_platform()
     if here not in recipe.platforms:
         return f"{recipe.title} runs on {', '.join(recipe.platforms)}; this is {here}."
-    if recipe.device == "cuda" and machine and not any(card.vendor == "NVIDIA" for card in machine.accelerators):
-        return f"{recipe.title} needs an NVIDIA GPU, and none was found here."
+    if reason := no_card(recipe.title, machine) if recipe.device == "cuda" and machine else "":
+        return reason
     if isinstance(recipe.made_from, Packages):
         return packages.obstacle(recipe.title, recipe.made_from)
     return building.obstacle(recipe.title)
+
+
+def no_card(title: str, machine: Machine) -> str:
+    """Why what needs an NVIDIA card cannot run on this machine; empty if it has one."""
+    if any(card.vendor == "NVIDIA" for card in machine.accelerators):
+        return ""
+    return f"{title} needs an NVIDIA GPU, and none was found here."
 
 
 def size(recipe: Recipe) -> str:
@@ -90,6 +118,19 @@ def size(recipe: Recipe) -> str:
     if recipe.download_bytes is None or recipe.installed_bytes is None:
         return "size not measured"
     return f"{format_bytes(recipe.download_bytes)} to download, {format_bytes(recipe.installed_bytes)} on the disk"
+
+
+def missing(engine: str, machine: Machine | None = None) -> Availability:
+    """What `available` answers for an engine that has no environment yet: why, and what to do."""
+    machine = machine or probe()
+    recipe = find(engine, machine)
+    if reason := obstacle(recipe, machine):
+        return Availability(False, reason, ELSEWHERE)
+    return Availability(
+        False,
+        f"{recipe.title} is not installed; it gets an environment of its own ({size(recipe)}).",
+        f"Install it: workbench engines install {engine}",
+    )
 
 
 def this_platform() -> str:

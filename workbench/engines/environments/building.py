@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 import tarfile
 from pathlib import Path
 
 from workbench.catalog import IndexSource
 from workbench.catalog.environments import Sources
 from workbench.engines.environments.commands import Failed, Report, run
-from workbench.engines.environments.packages import python
+from workbench.engines.environments.packages import Pip, python, run_venv
 from workbench.errors import AssetUnavailable
 from workbench.models import package_index, store
 from workbench.models.verification import Wanted
@@ -88,8 +87,8 @@ def _tools(work: Path, report: Report) -> dict[str, str]:
     report(None, "getting cmake and ninja")
     folder = work / "tools"
     if not python(folder).exists():
-        run([sys.executable, "-I", "-m", "venv", folder])
-    run([python(folder), "-I", "-m", "pip", "install", "--quiet", "--progress-bar=off", "cmake", "ninja"])
+        run_venv(folder)
+    run(Pip(folder, "").command("install", "--progress-bar=off", "cmake", "ninja"))
     return {name: str(python(folder).with_name(name)) for name in found}
 
 

@@ -74,7 +74,8 @@ class Failed(Exception):
                 "this computer.",
                 fix="`pip config list` shows the indexes.", details=text,
             )  # fmt: skip
-        said = next((line for line in reversed(self.lines) if "error" in line.lower()), *self.lines[-1:])
+        errors = [line for line in self.lines if "error" in line.lower()]
+        said = (errors or list(self.lines) or [""])[-1]
         return EngineUnavailable(
             f"{title} could not be installed: {tool} ended with status {self.status}"
             + (f" and said: {said.strip()[:300]}" if said else "."),

@@ -1,4 +1,4 @@
-"""An environment of Python packages: made by `venv`, filled by pip.
+"""An environment of Python packages: made by `venv`, filled by the pip of the workbench's own Python.
 
 First every package of the pins is downloaded, a few at a time, into a folder that a later try finds again; then pip
 installs from there. Whatever index, proxy and certificates pip is configured with are pip's business.
@@ -10,12 +10,12 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from workbench.catalog.environments import PINS, Packages
 from workbench.engines.environments.commands import Failed, Report, run
-from workbench.errors import EngineUnavailable
 
 AT_ONCE = 8  # packages per run of pip while downloading: what a killed run may lose
 DOWNLOADED, INSTALLED = 0.6, 0.97  # where these steps end, as fractions of the whole
@@ -24,9 +24,11 @@ DOWNLOADED, INSTALLED = 0.6, 0.97  # where these steps end, as fractions of the 
 def obstacle(title: str, how: Packages) -> str:
     """Why this Python cannot hold these packages; empty if it can."""
     first, too_new = how.python
-    if _version(first) <= sys.version_info[:2] < _version(too_new):
-        return ""
-    return f"{title} needs Python {first} or newer, below {too_new}; this is {sys.version.split()[0]}."
+    if not _version(first) <= sys.version_info[:2] < _version(too_new):
+        return f"{title} needs Python {first} or newer, below {too_new}; this is {sys.version.split()[0]}."
+    if missing := [name for name in ("pip", "venv") if find_spec(name) is None]:
+        return f"{title} is installed by Python's {missing[0]}, which is missing (apt install python3-venv, or pip)."
+    return ""
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -44,10 +46,7 @@ def pins(how: Packages) -> list[str]:
 def make(how: Packages, folder: Path, work: Path, report: Report) -> None:
     """Fill the empty `folder`. What is downloaded lies in `work`, also for the next try if this one is cut short."""
     report(0.0, "making the environment")
-    try:
-        run([sys.executable, "-I", "-m", "venv", folder])
-    except Failed as error:
-        raise _no_venv(report.title, error) from error
+    run_venv(folder)
     pip = Pip(folder, how.extra_index)
     try:
         _download(pip, how, work, report)
@@ -59,8 +58,13 @@ def make(how: Packages, folder: Path, work: Path, report: Report) -> None:
         raise error.explained(report.title, "pip") from error
 
 
+def run_venv(folder: Path) -> None:
+    """An empty environment at `folder`, without a pip of its own."""
+    run([sys.executable, "-I", "-m", "venv", "--without-pip", folder])
+
+
 class Pip:
-    """The pip of an environment. The index of the recipe is asked as well once the user's own does not have it all."""
+    """pip, working in an environment. The recipe's index is asked as well once the user's own does not have it all."""
 
     def __init__(self, folder: Path, extra_index: str) -> None:
         self.python = python(folder)
@@ -69,7 +73,8 @@ class Pip:
 
     def command(self, *words: str | Path) -> list[str | Path]:
         """A command line of pip."""
-        return [self.python, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", *words]
+        options = ("--python", self.python, "--disable-pip-version-check", "--no-input")
+        return [sys.executable, "-I", "-m", "pip", *options, *words]
 
     def fetch(self, *words: str | Path, on_line: Callable[[str], None] = lambda _line: None) -> None:
         """A command that asks the indexes; raises Failed."""
@@ -142,10 +147,3 @@ def _said(line: str) -> str:
     if word in ("Collecting", "Processing", "Downloading"):
         return f"reading {Path(rest.split(' ')[0]).name}"
     return "installing"
-
-
-def _no_venv(title: str, error: Failed) -> EngineUnavailable:
-    return EngineUnavailable(
-        f"{title} needs an environment, and Python cannot make one here: the module venv or ensurepip is missing.",
-        fix="On Debian and Ubuntu: apt install python3-venv.", details="\n".join(error.lines),
-    )  # fmt: skip

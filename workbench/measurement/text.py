@@ -20,6 +20,7 @@ from workbench.evidence import Estimate, Measured
 from workbench.evidence.ledger import Ledger
 from workbench.machine import PeakSampler, cpu_seconds, kept, probe, shared_bytes
 from workbench.measurement.requests import Sample, run_request, template_overhead
+from workbench.models import weight_files
 from workbench.units import now
 
 Progress = Callable[[float | None, str], None]
@@ -136,7 +137,8 @@ def _peak_memory(deployment: Deployment, context: int, options: Mapping[str, obj
     longest = context - PEAK_ANSWER_TOKENS - template_overhead(deployment)
     with PeakSampler(deployment.state.server_pid) as sampler:
         run_request(deployment, longest, PEAK_ANSWER_TOKENS, seed=1, options=options)
-        shared = shared_bytes(deployment.pids(), Path(deployment.plan_dict["model_path"]))
+        files = weight_files(Path(deployment.plan_dict["model_path"]))
+        shared = sum(shared_bytes(deployment.pids(), file) for file in files)
     method = (
         f"peak {sampler.method} of the server's process tree over the longest prompt and {PEAK_ANSWER_TOKENS} tokens, "
         f"{sampler.samples} readings; pages of the model's file that others map too are counted in full"

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     import openai
 
 PORT_ATTEMPTS = 4
-START_TIMEOUT_S = 180.0
 
 Progress = Callable[[float | None, str], None]
 
@@ -161,7 +160,7 @@ def deploy(
     grace_s: float = 0.0,
     port: int | None = None,
     share: bool = True,
-    start_timeout_s: float = START_TIMEOUT_S,
+    start_timeout_s: float | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Deployment:
@@ -169,11 +168,12 @@ def deploy(
 
     A deployment of the same model with the same settings that already runs is joined, unless `share` is False.
     keep: it stays until `workbench stop`, whoever goes; grace_s: it stays that long after its last user is gone;
-    port: the port on 127.0.0.1, a free one by default; options: those of `workbench.plan`.
+    port: the port on 127.0.0.1, a free one by default; start_timeout_s: how long the server may take until it answers,
+    by default what its engine needs; options: those of `workbench.plan`.
     Raises DoesNotFit, EngineUnavailable, StartFailed and what `workbench.plan` raises.
     """
     plan = model if isinstance(model, Plan) else planning.plan(model, engine=engine, **options)
-    terms = _Terms(keep, grace_s, port, start_timeout_s)
+    terms = _Terms(keep, grace_s, port, start_timeout_s or plan.engine.start_timeout_s)
     key = _share_key(plan, port)
     with FileLock(states.folder() / f"{key}.lock"):
         if share and (running := _join(key, terms)):

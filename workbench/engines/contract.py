@@ -126,6 +126,7 @@ class Engine(ABC, Generic[AnyModel]):
     spans_devices = False
     deals_layers = False
     health_path = "/health"
+    start_timeout_s = 180.0  # how long it may take until it answers
     #: Sent with each measured request: the same prompt must cost the same twice, and an answer must be full length.
     benchmark_options: Mapping[str, object] = MappingProxyType({})
 

@@ -1,7 +1,8 @@
-"""llama.cpp: GGUF models, as `llama-server` when it is on PATH, else the server inside the `xllamacpp` package.
+"""llama.cpp: GGUF models, as `llama-server` where there is one, else the server inside the `xllamacpp` package.
 
-Both are the same program with the same settings; what differs is how they were compiled. It predicts for CPUs and for
-accelerators; what it starts runs on the CPU so far. Its memory terms are in `llamacpp_memory`, its speed
+A `llama-server` on PATH comes first, then the one that `workbench engines install llama.cpp` compiled for this
+processor. All are the same program with the same settings; what differs is how they were compiled. It predicts for
+CPUs and for accelerators; what it starts runs on the CPU so far. Its memory terms are in `llamacpp_memory`, its speed
 in `llamacpp_speed`.
 """
 
@@ -19,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 
+from workbench.engines import environments
 from workbench.engines import llamacpp_memory as memory
 from workbench.engines import llamacpp_speed as speed
 from workbench.engines.contract import Availability, Launch, Settings, TextEngine
@@ -50,7 +52,7 @@ class LlamaCpp(TextEngine):
     benchmark_options = MappingProxyType({"ignore_eos": True, "cache_prompt": False})
 
     def __init__(self) -> None:
-        self.binary = shutil.which("llama-server")  # looked for once: a plan and its launch must agree
+        self.binary = _binary()  # looked for once: a plan and its launch must agree
 
     # -- what runs here ----------------------------------------------------------------------------------------
 
@@ -125,6 +127,14 @@ class LlamaCpp(TextEngine):
         program = Path(__file__).with_name("xllamacpp_server.py")
         environment = {**_QUIET_ABORT, "LLAMA_API_KEY": api_key}
         return Launch((sys.executable, "-I", str(program), json.dumps(options)), environment)
+
+
+def _binary() -> str | None:
+    """The program of llama.cpp's server: the user's own, or the one compiled for this processor."""
+    if found := shutil.which("llama-server"):
+        return found
+    compiled = environments.installed("llama.cpp")
+    return str(compiled.program) if compiled else None
 
 
 def _llama_server(binary: str, model: Model, settings: Settings, port: int, api_key: str) -> Launch:

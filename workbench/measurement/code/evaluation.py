@@ -145,7 +145,7 @@ def evaluate(
     answer in a file. Raises UsageError, ServerDied, EngineUnavailable (no sandbox here), StartFailed.
     """
     asked = problems() if chosen is None else tuple(chosen)
-    _check(asked, samples, temperature, mode, allowed=run_generated_code)
+    check(asked, samples=samples, temperature=temperature, mode=mode, run_generated_code=run_generated_code)
     report = progress or (lambda fraction, text: None)
     guards = sandbox.protections()  # before the model works: without a sandbox it would work for nothing
     writer = _Writer(deployment, mode, temperature)
@@ -163,8 +163,9 @@ def evaluate(
     return _keep(writer, tuple(results), guards, ledger or Ledger())
 
 
-def _check(asked: Sequence[Problem], samples: int, temperature: float, mode: str, *, allowed: bool) -> None:
-    if not allowed:
+def check(asked: Sequence[Problem], *, samples: int, temperature: float, mode: str, run_generated_code: bool) -> None:
+    """Raise UsageError for what `evaluate` would refuse: for callers that have a model to start first."""
+    if not run_generated_code:
         raise UsageError(
             "An evaluation runs code that the model writes, on this computer.",
             fix="Say so with run_generated_code=True (--run-generated-code); it runs in a sandbox.",

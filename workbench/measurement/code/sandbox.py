@@ -61,7 +61,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Protections:
-    """What the sandbox guards against on this computer and what it does not, in sentences."""
+    """What the sandbox guards against on this computer and what it does not, each as 'kind: what'."""
 
     covered: tuple[str, ...]
     not_covered: tuple[str, ...]
@@ -85,22 +85,21 @@ def protections(limits: Limits | None = None) -> Protections:
     """What holds on this computer: asked of the sandbox itself, once."""
     limits = limits or Limits()
     layers = _start("", [], limits, audit=True).layers
-    system, hook = "by the kernel", "by Python's audit hook only, which determined code can get around"
-    files, calls = (system if layers[name] else hook for name in ("landlock", "seccomp"))
-    memory = f"memory: at most {format_bytes(limits.memory_bytes)}"
+    by = {True: "the kernel refuses it", False: "only Python's audit hook refuses it, which code can get around"}
+    files, calls = by[layers["landlock"]], by[layers["seccomp"]]
     guarded = [
-        (True, f"time: {limits.cpu_s} s of the processor, {limits.wall_s:g} s on the clock"),
-        (layers["memory"], memory),
-        (layers["landlock"], f"files: nothing but Python's own library can be read, refused {files}"),
-        (True, "disk: no byte can be written to any file, an empty folder is the current one"),
-        (layers["seccomp"], f"network: no connection of any kind, refused {calls}"),
-        (layers["seccomp"], f"processes: no other one, no thread, no signal to another, refused {calls}"),
-        (
-            True,
-            "secrets: nothing of your environment is passed on, and the values that tests expect stay outside",
-        ),
+        (True, f"time: more than {limits.cpu_s} s of the processor, or {limits.wall_s:g} s on the clock"),
+        (layers["memory"], f"memory: more than {format_bytes(limits.memory_bytes)}"),
+        (layers["landlock"], f"files: reading anything but Python's own library; {files}"),
+        (True, "disk: writing a single byte to any file; an empty folder is the current one"),
+        (layers["seccomp"], f"network: connections of any kind; {calls}"),
+        (layers["seccomp"], f"processes: starting one, or a thread, and signals to others; {calls}"),
+        (True, "secrets: your environment, and the values that tests expect; neither is there to be read"),
     ]
-    open_anyway = ("names: whether a file exists and how large it is", "flaws of the kernel or of the processor")
+    open_anyway = (
+        "names: asking whether a file exists and how large it is",
+        "flaws: those of the kernel and the processor",
+    )
     return Protections(
         tuple(text for covered, text in guarded if covered),
         (*(text for covered, text in guarded if not covered), *open_anyway),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from workbench.errors import BadModelFile, PortTaken, ServerDied, UsageError
 from workbench.evidence import Estimate
 from workbench.evidence.ledger import Ledger
 from workbench.machine import MemoryReading, memory_bytes
+from workbench.models.infill import Infill, infill
 from workbench.planning import Plan
 from workbench.units import now
 
@@ -84,18 +86,64 @@ class Deployment:
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if system:
             messages.insert(0, {"role": "system", "content": system})
-        given = {"max_tokens": max_tokens, "temperature": temperature, **options}
-        fields = {name: value for name, value in given.items() if value is not None}
+        fields = _stated(max_tokens=max_tokens, temperature=temperature, **options)
+        for chunk in self.events(self.client.chat.completions.create, messages=messages, **fields):
+            for choice in chunk.choices:
+                if piece := choice.delta.content or reasoning_in(choice.delta):
+                    yield piece
+
+    def complete(
+        self,
+        prompt: str,
+        suffix: str | None = None,
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        **options: Any,
+    ) -> Iterator[str]:
+        """Continue a text as it stands, without a chat template, and yield what follows piece by piece.
+
+        suffix: what comes after the gap, for models that can fill one in (`infill`). Raises UsageError when this one
+        cannot, and what `chat` raises.
+        """
+        if suffix is not None:
+            prompt = self._infill_prompt(prompt, suffix)
+        fields = _stated(max_tokens=max_tokens, temperature=temperature, **options)
+        for chunk in self.events(self.client.completions.create, prompt=prompt, **fields):
+            for choice in chunk.choices:
+                if choice.text:
+                    yield choice.text
+
+    @property
+    def infill(self) -> Infill | None:
+        """The tokens with which this model fills in the middle of a text; None where its vocabulary has none."""
+        path = self.plan_dict.get("model_path")
+        return infill(Path(path)) if path else None
+
+    def _infill_prompt(self, prefix: str, suffix: str) -> str:
+        tokens = self.infill
+        if tokens is None:
+            raise UsageError(
+                f"{self._state.model} cannot fill in the middle of a text: its vocabulary has no tokens for it.",
+                fix="Leave the suffix out, or take a model made for code.",
+            )
+        return tokens.prompt(prefix, suffix)
+
+    def events(self, create: Callable[..., Any], **fields: Any) -> Iterator[Any]:
+        """The chunks of a streamed answer as the API sends them, until it says that it is finished.
+
+        create: `client.chat.completions.create` or `client.completions.create`. What goes wrong is explained as in
+        `chat`.
+        """
         self._check_alive()
-        with failures.explained(self._state):
-            create: Any = self.client.chat.completions.create
-            with create(model=self.endpoint.served_model, messages=messages, stream=True, **fields) as stream:
-                finished = False
-                for chunk in stream:
-                    for choice in chunk.choices:
-                        if piece := choice.delta.content or reasoning_in(choice.delta):
-                            yield piece
-                        finished = finished or choice.finish_reason is not None
+        finished = False
+        with (
+            failures.explained(self._state),
+            create(model=self.endpoint.served_model, stream=True, **fields) as stream,
+        ):
+            for chunk in stream:
+                finished = finished or any(choice.finish_reason is not None for choice in chunk.choices)
+                yield chunk
         if not finished:  # a server that dies may close its connection as if all were said
             raise failures.cut_short(self._state)
 
@@ -139,6 +187,11 @@ class Deployment:
 
     def __repr__(self) -> str:
         return f"<Deployment {self.id} of {self._state.model} on {self._state.engine} at {self.endpoint.base_url}>"
+
+
+def _stated(**options: Any) -> dict[str, Any]:
+    """The options that have a value."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def reasoning_in(delta: Any) -> str:

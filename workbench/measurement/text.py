@@ -80,14 +80,14 @@ def measure(
     plan = deployment.plan_dict
     workload, context = Workload(**plan["workload"]), int(plan["settings"]["context"])
     options = engines.get(plan["engine"]).benchmark_options
-    with _alone(report), failures.explained(deployment.state):
+    with alone(report), failures.explained(deployment.state):
         samples, cpu_cores = _latency(deployment, workload, repeats, options, report)
         batches = _batches(deployment, workload, repeats, options, report)
         report(0.8, f"longest prompt: {context - PEAK_ANSWER_TOKENS} tokens")
         peak = _peak_memory(deployment, context, options)
     report(1.0, "measured")
     values = {**_values(samples, cpu_cores, peak), **(measured(batches) if batches else {})}
-    environment, created = _environment(plan), now()
+    environment, created = environment_of(plan), now()
     ledger = ledger or Ledger()
     ledger.predict(plan, deployment.predictions)  # it is there already, unless the ledger was moved since
     number = ledger.measure(plan["id"], created, environment, values)
@@ -98,7 +98,7 @@ def measure(
 
 
 @contextmanager
-def _alone(report: Progress) -> Iterator[None]:
+def alone(report: Progress) -> Iterator[None]:
     """One measurement at a time: two would measure each other."""
     lock = FileLock(folders.cache() / "measuring.lock")
     try:
@@ -178,6 +178,6 @@ def _values(samples: list[Sample], cpu_cores: float, peak: Measured) -> dict[str
     }  # fmt: skip
 
 
-def _environment(plan: Mapping[str, Any]) -> dict[str, Any]:
+def environment_of(plan: Mapping[str, Any]) -> dict[str, Any]:
     machine = kept(probe())
     return {**machine.to_dict(), "fingerprint": machine.fingerprint(), "engine_version": plan["engine_version"]}

@@ -86,10 +86,20 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A command line and the environment variables it needs on top of the ones inherited."""
+    """A command line and the environment variables it needs on top of the ones inherited.
+
+    base_url, api_key, served_model: where requests go, with which key and for which model, if not to this command's own
+    port; app_port: of the app that serves them, whose memory is the deployment's; ends_within_s: from SIGTERM to
+    SIGKILL. None: as for every server.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    base_url: str | None = None
+    api_key: str | None = None
+    served_model: str | None = None
+    app_port: int | None = None
+    ends_within_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +180,10 @@ class Engine(ABC, Generic[AnyModel]):
     def runtime(self, path: Path, settings: Settings) -> TextRuntime:
         """Load the model into this process: for engines that `workbench.deployment.server` hosts, and only there."""
         raise NotImplementedError(f"{self.title} is a server of its own")
+
+    def named(self, name: str) -> Any:
+        """The model that this engine knows by a name of its own; None for engines that run the workbench's models."""
+        return None
 
     def served_model(self, model: Any) -> str:
         """The model name the server answers to."""

@@ -177,13 +177,15 @@ def dashboards(options: argparse.Namespace) -> None:
 
 
 def make_plan(options: argparse.Namespace, progress: Callable[[float | None, str], None] | None = None) -> Any:
-    from workbench import models, planning
+    from workbench import engines, models, planning
 
     def fetched(done: int, total: int | None, what: str) -> None:
         if progress:
             progress(done / total if total else None, what)
 
+    # an app knows its models by names of its own
+    model = options.model if options.engine in engines.APPS else models.get(options.model, progress=fetched)
     return planning.plan(
-        models.get(options.model, progress=fetched), engine=options.engine, context=options.context,
+        model, engine=options.engine, context=options.context,
         concurrency=options.concurrency, threads=options.threads,
     )  # fmt: skip

@@ -9,5 +9,9 @@ from workbench.planning.correction import calibrated
 from workbench.planning.planner import plan
 from workbench.planning.plans import Fit, Plan, Refusal
 from workbench.planning.ranking import Choices, choices
+from workbench.planning.request import decode_bound, of_request
 
-__all__ = ["CHAT", "Choices", "Fit", "Plan", "Refusal", "Workload", "calibrated", "choices", "estimate", "plan"]
+__all__ = [
+    "CHAT", "Choices", "Fit", "Plan", "Refusal", "Workload", "calibrated", "choices", "decode_bound", "estimate",
+    "of_request", "plan",
+]  # fmt: skip

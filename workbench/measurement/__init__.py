@@ -1,7 +1,11 @@
 """Measuring a deployment: latency, throughput, CPU and peak memory, with raw samples and the environment kept."""
 
 from workbench.measurement.answers import Answer, answers, ask
+from workbench.measurement.compared import Compared, ask_each, departures, label
 from workbench.measurement.requests import Sample, run_request
 from workbench.measurement.text import Measurement, check_repeats, measure
 
-__all__ = ["Answer", "Measurement", "Sample", "answers", "ask", "check_repeats", "measure", "run_request"]
+__all__ = [
+    "Answer", "Compared", "Measurement", "Sample", "answers", "ask", "ask_each", "check_repeats", "departures", "label",
+    "measure", "run_request",
+]  # fmt: skip

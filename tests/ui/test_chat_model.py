@@ -51,6 +51,7 @@ class Deployment:
         self.say, self.prompt, self.finish_reason = say, prompt, finish_reason
         self.asked: list[dict[str, Any]] = []
         self.released = self.stopped = False
+        self.endpoint = SimpleNamespace(base_url="http://127.0.0.1:1/v1")
 
     def stream(self, messages: Sequence[dict[str, str]], **options: Any) -> Stream:
         self.asked.append({"messages": list(messages), **options})

@@ -239,7 +239,8 @@ class Chat(Stepwise):
 
     def _end(self, state: str, values: dict[str, Any]) -> None:
         if self.state == "answering" and self._asked and "turns" not in values:  # nobody said a word
-            values = {**values, "turns": self._asked.earlier, "question": self._asked.question}
+            written = "\n".join(filter(None, (self._asked.question, self.question)))  # meanwhile, too
+            values = {**values, "turns": self._asked.earlier, "question": written}
         if state == "ready" and not values.get("running", self.running):
             state = "idle"
         super()._end(state, values)

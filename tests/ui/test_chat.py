@@ -207,8 +207,8 @@ def test_a_transcript_cannot_leave_its_link() -> None:
 def test_numbers_of_engines_that_nobody_measured(machine: Machine, little_model: Model) -> None:
     plan = planning.plan(little_model, machine=machine, engine=fake_engine(), context=512, threads=1)
     html = chat_html.numbers([Compared(plan)])
+    assert html.count("<tr>") == 4  # the head and three quantities
     assert "–" in html
-    assert "of the bound" in html
 
 
 # -- in a browser ------------------------------------------------------------------------------------------------
@@ -227,6 +227,7 @@ def test_from_two_engines_to_a_stopped_answer(open_page: Callable[..., Any], hom
         page.get_by_label("Your message").fill("What is <b>water</b>?")
         page.get_by_role("button", name="Send").click()
         page.locator(".wb-answer[aria-busy=true]").first.wait_for()  # seen while it grows
+        page.get_by_role("link", name="Download it").wait_for()  # both have answered
         page.get_by_text("tokens of context are used").wait_for()
         assert page.locator(".wb-reply").count() == 2
         assert page.locator(".wb-reply mark").count() == 2
@@ -236,7 +237,7 @@ def test_from_two_engines_to_a_stopped_answer(open_page: Callable[..., Any], hom
         longest(page, 1500)
         page.get_by_label("Your message").fill("Tell me a very long story about the sea.")
         page.get_by_role("button", name="Send").click()
-        page.locator(".wb-turn").nth(1).locator(".wb-answer-numbers").first.wait_for()
+        page.locator(".wb-turn", has_text="the sea").locator(".wb-answer-numbers").wait_for()
         page.get_by_role("button", name=re.compile("Stop$")).click()
         page.locator(".wb-ending", has_text="stopped").wait_for()
         look(page, "chat")

@@ -325,7 +325,7 @@ def test_a_stopped_answer_stays_and_is_gone_on_from() -> None:
     replies = state.turns[0].replies
     assert (replies["a Q4"].answer.text, replies["a Q4"].ending) == ("Once", "stopped")
     assert replies["a Q4"].answer.tokens is None  # nobody counted
-    assert (replies["b Q4"].ending, two["b Q4"].asked) == ("waiting", [])
+    assert (replies["b Q4"].ending, two["b Q4"].asked) == ("skipped", [])
     assert (state.state, state.error) == ("ready", None)
     one.say = lambda _: ["Then"]
     ask(state, "Go on.")

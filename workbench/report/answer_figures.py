@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from workbench.evidence import Estimate
 from workbench.measurement import Compared
-from workbench.report.figures import MEASURED, PREDICTED, TEXT, bounds, safe, styled, with_values
+from workbench.report.figures import MEASURED, PREDICTED, TEXT, bounds, safe, styled
 from workbench.units import MIB, format_value
 
 if TYPE_CHECKING:
@@ -90,12 +90,17 @@ def _beside(found: Sequence[Compared], name: str) -> Any:
 
 def _styled(figure: Any, found: Sequence[Compared], name: str) -> Any:
     labels = [safe(one.label) for one in found]
-    figure.update_xaxes(title=AXES[name].title, rangemode="tozero")
+    figure.update_xaxes(title=AXES[name].title, rangemode="tozero", tickangle=0, nticks=6)
     figure.update_yaxes(
-        range=[len(labels) - 0.5, -0.5], categoryorder="array", categoryarray=labels,
-        **with_values(labels, [_value(one, name) for one in found]),
+        range=[len(labels) - 0.5, -0.5], categoryorder="array", categoryarray=labels, tickmode="array",
+        tickvals=labels, ticktext=[_tick(one, name) for one in found],
     )  # fmt: skip
     return styled(figure, height=70 + 60 * len(labels), entries=len(figure.data))
+
+
+def _tick(one: Compared, name: str) -> str:
+    """Engine, format and value on two lines: half of a narrow page is for the bars."""
+    return f"{safe(one.plan.engine.title)}<br>{safe(one.plan.model.quantization)}: <b>{_value(one, name)}</b>"
 
 
 def _value(one: Compared, name: str) -> str:

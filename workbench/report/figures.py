@@ -58,7 +58,7 @@ def predicted_beside_measured(predictions: Mapping[str, Estimate], values: Mappi
     figure.update_xaxes(title="share of the prediction, %", rangemode="tozero")
     figure.update_yaxes(
         range=[-0.5, len(names) - 0.5],
-        **with_values(labels, [format_value(values[n].value, values[n].unit) for n in names]),
+        **_with_values(labels, [format_value(values[n].value, values[n].unit) for n in names]),
     )
     return styled(figure, height=70 + 60 * len(names), entries=2)
 
@@ -109,7 +109,7 @@ def cost_of_tokens(comparison: Comparison) -> go.Figure:
         name="list price of the API", marker={"color": PREDICTED, "size": 13, "symbol": "diamond"},
     )  # fmt: skip
     figure.update_xaxes(type="log", title="USD per million<br>output tokens", tickprefix="$", dtick=2)
-    figure.update_yaxes(autorange="reversed", **with_values(names, prices))
+    figure.update_yaxes(autorange="reversed", **_with_values(names, prices))
     return styled(figure, height=80 + 50 * len(names), entries=2)
 
 
@@ -150,7 +150,7 @@ def log_ticks(values: Sequence[float]) -> dict[str, Any]:
     return {"tickmode": "array", "tickvals": at, "ticktext": [f"{value:g}" for value in at]}
 
 
-def with_values(names: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
+def _with_values(names: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
     """The values below the names of an axis: there they lie on nothing, however narrow the page is."""
     texts = [f"{name}<br><b>{value}</b>" for name, value in zip(names, values, strict=True)]
     return {"tickmode": "array", "tickvals": list(names), "ticktext": texts}

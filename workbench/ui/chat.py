@@ -95,14 +95,14 @@ class View(PanelView[Chat]):
         self._fields = {
             "system": widgets.Textarea(state.system, rows=2, description="System prompt (how it should answer)"),
             "temperature": widgets.BoundedFloatText(
-                state.temperature, min=0, max=2, step=0.1, description="Temperature (0: the likeliest words)"
+                state.temperature, min=0, max=2, step=0.1, description="Temperature (0: likeliest words)"
             ),
             "top_p": widgets.BoundedFloatText(state.top_p, min=0.01, max=1, step=0.05, description="Top-p"),
             "max_tokens": widgets.BoundedIntText(
                 state.max_tokens, min=1, max=2**20, step=64, description="Longest answer, tokens"
             ),
             "seed": widgets.BoundedIntText(
-                state.seed, min=-1, max=2**31 - 1, description="Seed (-1: another one each time)"
+                state.seed, min=-1, max=2**31 - 1, description="Seed (-1: a new one each time)"
             ),
         }
         self.bind(self._question, "question")

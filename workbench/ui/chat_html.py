@@ -11,8 +11,10 @@ from workbench.measurement import Answer, Compared
 from workbench.ui import pieces
 from workbench.ui.conversation import WORDS, Reply, Turn
 from workbench.ui.engine_choice import Choice
-from workbench.units import format_bytes, format_value
+from workbench.units import format_value
 
+NOTHING: Final = "–"
+QUANTITIES: Final = {"decode": "writes", "ttft": "first token", "memory_peak": "memory"}
 DRAWN: Final = (
     "Engines draw their random numbers in their own ways: only with a temperature of 0 do differences come from the "
     "engine and its format alone."
@@ -115,12 +117,30 @@ def refused(choices: Sequence[Choice]) -> str:
 
 def numbers(found: Sequence[Compared]) -> str:
     """Predicted and measured, engine by engine, with the share of what memory bandwidth allows."""
-    head = ("", "Writes, predicted", "measured", "bound", "of the bound", "First token, predicted", "measured",
-            "Memory, predicted peak", "held")  # fmt: skip
-    table = pieces.numbers(head, [_numbers_row(one) for one in found], "One request alone")
+    head = ("", "Predicted", "Measured", "Bound by memory", "Of the bound")
+    rows = [row for one in found for row in _rows(one)]
     bases = [f"{one.label}, bound: {_basis(one.bound)}" for one in found]
     bases += [f"{one.label}, {name}: {_basis(one.predicted[name])}" for one in found for name in ("decode", "ttft")]
-    return table + pieces.more("Where these numbers come from", bases)
+    return pieces.table(
+        head, rows, "One request alone. Memory: the predicted peak, and what was held after the answer"
+    ) + pieces.more("Where these numbers come from", bases)
+
+
+def _rows(one: Compared) -> list[tuple[str, ...]]:
+    predicted, measured, share, bound = one.predicted, one.measured, one.share_of_bound, one.bound.value
+    bounds = {"decode": ("unknown" if bound is None else format_value(bound, "tok/s"), _or_dash(share, "{:.0%}"))}
+    return [
+        (
+            f"{one.label}: {title}", pieces.estimate(predicted[name]),
+            format_value(measured[name], predicted[name].unit) if name in measured else NOTHING,
+            *bounds.get(name, (NOTHING, NOTHING)),
+        )
+        for name, title in QUANTITIES.items()
+    ]  # fmt: skip
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return NOTHING if value is None else form.format(value)
 
 
 def _basis(found: Any) -> str:
@@ -128,20 +148,3 @@ def _basis(found: Any) -> str:
         return f"unknown ({found.reason})"
     inputs = ", ".join(f"{name} {value}" for name, value in found.basis.inputs.items())
     return f"{found} = {found.basis.method}; {inputs}. {found.basis.source}"
-
-
-def _numbers_row(one: Compared) -> tuple[str, ...]:
-    predicted, measured, share = one.predicted, one.measured, one.share_of_bound
-    bound = one.bound.value
-    return (
-        one.label,
-        pieces.estimate(predicted["decode"]), _or_dash(measured, "decode", "tok/s"),
-        "unknown" if bound is None else format_value(bound, "tok/s"), "–" if share is None else f"{share:.0%}",
-        pieces.estimate(predicted["ttft"]), _or_dash(measured, "ttft", "s"),
-        pieces.estimate(predicted["memory_peak"]),
-        format_bytes(measured["memory_peak"]) if "memory_peak" in measured else "–",
-    )  # fmt: skip
-
-
-def _or_dash(measured: Mapping[str, float], name: str, unit: str) -> str:
-    return format_value(measured[name], unit) if name in measured else "–"

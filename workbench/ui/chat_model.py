@@ -191,9 +191,10 @@ class Chat(Stepwise):
                 turn = turn.with_reply(name, reply)
                 context.partial((*asked.earlier, turn))
             if reply.ending == "stopped":
+                turn = turn.without_the_rest()
+                if not turn.said:
+                    raise Cancelled
                 break
-        if not turn.said and any(reply.ending == "stopped" for reply in turn.replies.values()):
-            raise Cancelled
         self._let_go_of_the_dead(turn)
         if turn.error and not turn.said:
             raise turn.error

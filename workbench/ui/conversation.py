@@ -13,11 +13,11 @@ from typing import Final, Literal
 from workbench.errors import WorkbenchError
 from workbench.measurement import Answer, departures
 
-Ending = Literal["waiting", "growing", "complete", "cut", "full", "stopped", "failed"]
+Ending = Literal["waiting", "growing", "complete", "cut", "full", "stopped", "failed", "skipped"]
 #: How an answer ended, in the words of a page; nothing where it ended as it should.
 WORDS: Final[Mapping[Ending, str]] = {
     "waiting": "waits for its turn", "growing": "", "complete": "", "cut": "cut", "full": "context full",
-    "stopped": "stopped", "failed": "failed",
+    "stopped": "stopped", "failed": "failed", "skipped": "not asked",
 }  # fmt: skip
 
 
@@ -53,6 +53,11 @@ class Turn:
     def with_reply(self, name: str, reply: Reply) -> Turn:
         """The turn with another reply of this engine."""
         return replace(self, replies={**self.replies, name: reply})
+
+    def without_the_rest(self) -> Turn:
+        """The turn, over before every engine was asked."""
+        skipped = {name: Reply(ending="skipped") for name, one in self.replies.items() if one.ending == "waiting"}
+        return replace(self, replies={**self.replies, **skipped})
 
     def text_for(self, name: str) -> str:
         """What this engine said, or else what another one did."""

@@ -38,6 +38,8 @@ from workbench.units import now
 if TYPE_CHECKING:
     import openai
 
+    from workbench.deployment.stream import Stream
+
 PORT_ATTEMPTS = 4
 
 Progress = Callable[[float | None, str], None]
@@ -69,7 +71,11 @@ class Deployment:
 
         return openai.OpenAI(base_url=self.endpoint.base_url, api_key=self.endpoint.api_key, max_retries=0)
 
-    def chat(
+    def chat(self, prompt: str | Sequence[dict[str, str]], **options: Any) -> Iterator[str]:
+        """Ask, and yield the answer piece by piece; prompt and options are those of `stream`."""
+        return iter(self.stream(prompt, **options))
+
+    def stream(
         self,
         prompt: str | Sequence[dict[str, str]],
         *,
@@ -77,22 +83,25 @@ class Deployment:
         max_tokens: int | None = None,
         temperature: float | None = None,
         **options: Any,
-    ) -> Iterator[str]:
-        """Ask, and yield the answer piece by piece.
+    ) -> Stream:
+        """Ask, and get the answer as a stream that can be closed, and that knows how it ended.
 
         prompt: a question, or a list of messages with role and content. Further options go to the API as they are.
         Raises UsageError when the prompt does not fit the context, ServerDied when the server goes away.
         """
+        from workbench.deployment.stream import Stream  # half a second; not every user of a deployment talks to it
+
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if system:
             messages.insert(0, {"role": "system", "content": system})
-        fields = _stated(max_tokens=max_tokens, temperature=temperature, **options)
-        for chunk in self.events(self.client.chat.completions.create, messages=messages, **fields):
-            for choice in chunk.choices:
-                if piece := choice.delta.content or reasoning_in(choice.delta):
-                    yield piece
+        given = {"messages": messages, "max_tokens": max_tokens, "temperature": temperature, **options}
+        return Stream(self._state, {name: value for name, value in given.items() if value is not None})
 
-    def complete(
+    def complete(self, prompt: str, suffix: str | None = None, **options: Any) -> Iterator[str]:
+        """Continue a text, and yield what follows piece by piece; the arguments are those of `completion`."""
+        return iter(self.completion(prompt, suffix, **options))
+
+    def completion(
         self,
         prompt: str,
         suffix: str | None = None,
@@ -100,19 +109,18 @@ class Deployment:
         max_tokens: int | None = None,
         temperature: float | None = None,
         **options: Any,
-    ) -> Iterator[str]:
-        """Continue a text as it stands, without a chat template, and yield what follows piece by piece.
+    ) -> Stream:
+        """Continue a text as it stands, without a chat template; a stream like that of `stream`.
 
         suffix: what comes after the gap, for models that can fill one in (`infill`). Raises UsageError when this one
-        cannot, and what `chat` raises.
+        cannot, and what `stream` raises.
         """
+        from workbench.deployment.stream import Stream
+
         if suffix is not None:
             prompt = self._infill_prompt(prompt, suffix)
-        fields = _stated(max_tokens=max_tokens, temperature=temperature, **options)
-        for chunk in self.events(self.client.completions.create, prompt=prompt, **fields):
-            for choice in chunk.choices:
-                if choice.text:
-                    yield choice.text
+        given = {"prompt": prompt, "max_tokens": max_tokens, "temperature": temperature, **options}
+        return Stream(self._state, {name: value for name, value in given.items() if value is not None})
 
     @property
     def infill(self) -> Infill | None:
@@ -128,30 +136,6 @@ class Deployment:
                 fix="Leave the suffix out, or take a model made for code.",
             )
         return tokens.prompt(prefix, suffix)
-
-    def events(self, create: Callable[..., Any], **fields: Any) -> Iterator[Any]:
-        """The chunks of a streamed answer as the API sends them, until it says that it is finished.
-
-        create: `client.chat.completions.create` or `client.completions.create`. What goes wrong is explained as in
-        `chat`.
-        """
-        self._check_alive()
-        finished = False
-        with (
-            failures.explained(self._state),
-            create(model=self.endpoint.served_model, stream=True, **fields) as stream,
-        ):
-            for chunk in stream:
-                finished = finished or any(choice.finish_reason is not None for choice in chunk.choices)
-                yield chunk
-        if not finished:  # a server that dies may close its connection as if all were said
-            raise failures.cut_short(self._state)
-
-    def _check_alive(self) -> None:
-        """Send nothing to a server that is gone: whoever has its port now must not get the prompt and the key."""
-        state = states.load(self._state.path)
-        if state is None or state.failure:
-            raise failures.gone(self._state)
 
     def memory(self) -> MemoryReading:
         """Memory of the server's process tree now, without the watchdog."""
@@ -189,16 +173,6 @@ class Deployment:
 
     def __repr__(self) -> str:
         return f"<Deployment {self.id} of {self._state.model} on {self._state.engine} at {self.endpoint.base_url}>"
-
-
-def _stated(**options: Any) -> dict[str, Any]:
-    """The options that have a value."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def reasoning_in(delta: Any) -> str:
-    """What some servers send of a model's reasoning, in a field of its own that the API's official types lack."""
-    return getattr(delta, "reasoning_content", None) or ""
 
 
 def attach(name: str, *, grace_s: float = 0.0) -> Deployment:
@@ -290,11 +264,19 @@ def _with_weights(plan: Plan, progress: Progress | None) -> Plan:
 
 
 def _join(key: str, terms: _Terms) -> Deployment | None:
-    for state in registry.deployments():
-        if state.share_key == key and state.status == states.READY:
-            with suppress(ServerDied):  # it is just ending: start another one
-                return Deployment(state, leases.Lease(state, keep=terms.keep, grace_s=terms.grace_s))
+    for state in _that_serve(key):
+        with suppress(ServerDied):  # it is just ending: start another one
+            return Deployment(state, leases.Lease(state, keep=terms.keep, grace_s=terms.grace_s))
     return None
+
+
+def _that_serve(key: str) -> list[State]:
+    return [state for state in registry.deployments() if state.share_key == key and state.status == states.READY]
+
+
+def is_running(plan: Plan) -> bool:
+    """Whether `deploy` would join a deployment that already runs."""
+    return plan.model.path is not None and bool(_that_serve(_share_key(plan, None)))
 
 
 def _start(plan: Plan, key: str, terms: _Terms, progress: Progress | None) -> Deployment:

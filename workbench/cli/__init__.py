@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from workbench.cli import planning, running
+from workbench.cli import environments, planning, running
 from workbench.errors import WorkbenchError
 
 
@@ -60,7 +60,8 @@ def parser() -> argparse.ArgumentParser:
     machine.add_argument("--raw", action="store_true", help="what the probes read, for a bug report")
 
     command("models", planning.models, "The models known by name.")
-    command("engines", planning.engines, "The engines and whether they can run here.")
+    listed = command("engines", environments.engines, "The engines and whether they can run here; install, remove.")
+    environments.add_actions(listed)
 
     _add_predicting(command)
 

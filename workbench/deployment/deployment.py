@@ -12,21 +12,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from workbench import folders, planning
+from workbench import folders, models, planning
 from workbench.deployment import failures, registry
 from workbench.deployment import lease as leases
 from workbench.deployment import state as states
 from workbench.deployment.state import State
 from workbench.deployment.watchdog import Orders
 from workbench.engines import Endpoint, Engine
-from workbench.errors import BadModelFile, PortTaken, ServerDied
+from workbench.errors import BadModelFile, PortTaken, ServerDied, UsageError
 from workbench.evidence import Estimate
 from workbench.evidence.ledger import Ledger
 from workbench.machine import MemoryReading, memory_bytes
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     import openai
 
 PORT_ATTEMPTS = 4
-START_TIMEOUT_S = 180.0
 
 Progress = Callable[[float | None, str], None]
 
@@ -161,7 +160,7 @@ def deploy(
     grace_s: float = 0.0,
     port: int | None = None,
     share: bool = True,
-    start_timeout_s: float = START_TIMEOUT_S,
+    start_timeout_s: float | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Deployment:
@@ -169,16 +168,18 @@ def deploy(
 
     A deployment of the same model with the same settings that already runs is joined, unless `share` is False.
     keep: it stays until `workbench stop`, whoever goes; grace_s: it stays that long after its last user is gone;
-    port: the port on 127.0.0.1, a free one by default; options: those of `workbench.plan`.
+    port: the port on 127.0.0.1, a free one by default; start_timeout_s: how long the server may take until it answers,
+    by default what its engine needs; options: those of `workbench.plan`.
     Raises DoesNotFit, EngineUnavailable, StartFailed and what `workbench.plan` raises.
     """
     plan = model if isinstance(model, Plan) else planning.plan(model, engine=engine, **options)
-    terms = _Terms(keep, grace_s, port, start_timeout_s)
+    terms = _Terms(keep, grace_s, port, start_timeout_s or plan.engine.start_timeout_s)
     key = _share_key(plan, port)
     with FileLock(states.folder() / f"{key}.lock"):
         if share and (running := _join(key, terms)):
             return running
         plan.check_fits()
+        plan = _with_weights(plan, progress)
         for _ in range(0 if port else PORT_ATTEMPTS - 1):  # a free port may be taken a moment later
             with suppress(PortTaken):
                 return _start(plan, key, terms, progress)
@@ -198,12 +199,29 @@ class _Terms:
 def _share_key(plan: Plan, port: int | None) -> str:
     """Equal for plans that one server can serve; threads are left out, they depend on the moment."""
     settings = {k: v for k, v in asdict(plan.settings).items() if "threads" not in k}
+    source = models.formats.origin(plan.model)
+    if source is None or source.path is None:
+        raise UsageError(f"{plan.model.name} is only described.", fix="Name a file or folder that holds it.")
     try:
-        stat = plan.model.path.stat()
+        files = models.identity(source.path)
     except OSError as error:
-        raise BadModelFile(f"{plan.model.path} cannot be read: {error.strerror}.", fix="Plan again.") from error
-    identity = [str(plan.model.path), stat.st_size, stat.st_mtime_ns, plan.engine.name, plan.engine_version, port]
+        raise BadModelFile(f"{source.path} cannot be read: {error.strerror}.", fix="Plan again.") from error
+    identity = [str(source.path), files, plan.engine.name, plan.engine_version, port]
     return hashlib.sha256(json.dumps([settings, identity], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _with_weights(plan: Plan, progress: Progress | None) -> Plan:
+    """The plan with the file or folder that its engine opens, written first where it is not there."""
+    if plan.model.path:
+        return plan
+
+    def report(done: int, total: int, what: str) -> None:
+        if progress:
+            progress(done / total if total else None, what)
+
+    stored = plan.engine.stored_format(plan.settings.format)
+    path = models.convert(plan.model, plan.engine.container, stored, progress=report)
+    return replace(plan, model=replace(plan.model, path=path))
 
 
 def _join(key: str, terms: _Terms) -> Deployment | None:

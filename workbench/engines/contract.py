@@ -175,7 +175,7 @@ class Engine(ABC, Generic[AnyModel]):
         )
 
     def variants(self, model: AnyModel, settings: Settings) -> Iterable[Settings]:
-        """These settings, and others worth comparing that give the same answers."""
+        """These settings, and others worth comparing whose answers nobody could tell apart."""
         return (settings,)
 
     def stored_format(self, format_name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks import (
+    code_models,
     deployments,
     endings,
     fit_media,
@@ -21,6 +22,7 @@ from benchmarks import (
 from benchmarks.record import write
 
 BENCHMARKS = {
+    "code_models": code_models.run,
     "deployments": deployments.run,
     "endings": endings.run,
     "fit_media": fit_media.run,

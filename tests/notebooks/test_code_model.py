@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.notebooks.conftest import ROOT
 from tests.notebooks.test_start_here import figures
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("home_with_model")]
 
-
+@pytest.mark.engine
+@pytest.mark.usefixtures("home_with_model")
 def test_a_few_problems_are_judged(run_notebook: Callable[..., Any]) -> None:
     run = run_notebook("04_code_model", problems=3, mode="complete", run_generated_code=True)
     kept = json.loads(Path(run.values["path"]).read_text())
@@ -25,6 +26,10 @@ def test_a_few_problems_are_judged(run_notebook: Callable[..., Any]) -> None:
     assert figures(run.notebook) == 1
 
 
-def test_without_a_word_nothing_is_evaluated(run_notebook: Callable[..., Any], home: Path) -> None:
-    assert run_notebook("04_code_model").values == {}
-    assert not (home / "data" / "evaluations").exists()
+def test_nothing_is_evaluated_unless_that_is_said() -> None:
+    notebook = json.loads((ROOT / "notebooks" / "04_code_model.ipynb").read_text("utf-8"))
+    sources = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert "run_generated_code = False" in sources[0]
+    evaluating = [source for source in sources if "evaluate(" in source]
+    assert all("if run_generated_code:" in source.partition("evaluate(")[0] for source in evaluating)
+    assert len(evaluating) == 1

@@ -93,7 +93,7 @@ class View(PanelView[CodeModel]):
     def _models_card(self) -> widgets.Widget:
         return pieces.card(
             "The models", self._chosen, self._named,
-            lead="Choose one, or several with Ctrl or Shift to compare them. The first one completes.",
+            lead="One, or several with Ctrl or Shift to compare; the first completes. What is not here is fetched.",
         )  # fmt: skip
 
     def _completion_card(self) -> widgets.Widget:
@@ -215,8 +215,7 @@ def _table(found: list[Evaluation]) -> str:
 
 def _verdict(attempt: Attempt) -> str:
     outcome = attempt.outcome
-    why = f"{outcome.test}: {outcome.message}" if outcome.test else outcome.message
-    return f"{VERDICTS[outcome.kind]} {why}".strip()
+    return ": ".join(part for part in (VERDICTS[outcome.kind], outcome.test, outcome.message) if part)
 
 
 def _interval(one: Evaluation) -> str:
@@ -240,6 +239,4 @@ def guards(found: Any) -> str:
     """What is covered and what is not."""
     rows = [(*line.partition(": ")[::2], "yes") for line in found.covered]
     rows += [(*line.partition(": ")[::2], "no") for line in found.not_covered]
-    return pieces.sentences(
-        ("", "What that means", "Covered"), rows, "As the sandbox itself reports it on this computer"
-    )
+    return pieces.sentences(("", "Against", "Covered"), rows, "As the sandbox itself reports it on this computer")

@@ -11,6 +11,8 @@ import pytest
 
 from tests.notebooks.conftest import ROOT
 from tests.notebooks.test_start_here import figures
+from workbench.catalog.loader import FOLDER
+from workbench.measurement.code import problems
 
 
 @pytest.mark.engine
@@ -33,3 +35,17 @@ def test_nothing_is_evaluated_unless_that_is_said() -> None:
     evaluating = [source for source in sources if "evaluate(" in source]
     assert all("if run_generated_code:" in source.partition("evaluate(")[0] for source in evaluating)
     assert len(evaluating) == 1
+
+
+def test_what_it_says_of_the_embedded_model_is_what_was_recorded() -> None:
+    """All problems that were solved are easy, too."""
+    record = json.loads((FOLDER / "records" / "code_models.json").read_text("utf-8"))["result"]
+    solved = {}
+    for mode, found in record.items():
+        assert {*found["problems"]} == {problem.name for problem in problems()}
+        solved[mode] = [name for name, kind in found["problems"].items() if kind == "passed"]
+    chat, complete, total = len(solved["chat"]), len(solved["complete"]), len(problems())
+    prose = (ROOT / "notebooks" / "04_code_model.ipynb").read_text("utf-8")
+    assert f"{chat} of {total} problems asked in the chat and {complete} of {total} by" in prose
+    easy = {problem.name for problem in problems() if problem.difficulty == "easy"}
+    assert {*solved["chat"], *solved["complete"]} <= easy

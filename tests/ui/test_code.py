@@ -73,6 +73,10 @@ def test_what_a_model_writes_is_text_and_never_markup() -> None:
         assert not any(tag in html for tag in ("<img", "<b>", "<i>", "<u>", "<script"))
 
 
+def test_the_embedded_model_s_weakness_is_said_with_its_number() -> None:
+    assert "weak at code: asked in the chat it solved 3 of 40 problems" in code.embedded()
+
+
 def test_what_is_not_covered_is_said_beside_what_is() -> None:
     html = code.guards(protections())
     assert html.count("<td>yes</td>") == len(protections().covered)

@@ -8,10 +8,12 @@ The view only: what it shows and does is in `code_model`. What a model wrote is 
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import ipywidgets as widgets
 
+from workbench.catalog.loader import FOLDER
 from workbench.measurement.code import Attempt, Evaluation, problems
 from workbench.report import MODEL, code_figures
 from workbench.ui import front_end, pieces
@@ -106,9 +108,9 @@ class View(PanelView[CodeModel]):
 
     def _evaluation_cards(self) -> list[widgets.Widget]:
         bar = self.working("evaluating")
-        controls = pieces.fields(self._problems, self._mode)
+        controls, note = pieces.fields(self._problems, self._mode), widgets.HTML(pieces.note(embedded()))
         evaluate = pieces.card(
-            "How much of its code works?", controls, self._allowed, pieces.actions(self._evaluate), bar.box,
+            "How much of its code works?", controls, note, self._allowed, pieces.actions(self._evaluate), bar.box,
             self._figure, self._table, self._details,
             lead="Small problems of this project's own. A problem is solved when the first answer passes every test.",
         )  # fmt: skip
@@ -186,6 +188,17 @@ class View(PanelView[CodeModel]):
         pieces.show(self._guard_card, self.state.protections is not None)
         if self.state.protections is not None:
             self._guards.value = guards(self.state.protections)
+
+
+def embedded() -> str:
+    """What is to be expected of the embedded model, from the record of `benchmarks.code_models`."""
+    record = json.loads((FOLDER / "records" / "code_models.json").read_text("utf-8"))["result"]
+    chat, complete = (f"{one['counts'].get('passed', 0)} of {len(one['problems'])}" for one in
+                      (record["chat"], record["complete"]))  # fmt: skip
+    return (
+        f"The embedded model is small and weak at code: asked in the chat it solved {chat} problems, "
+        f"by letting the text go on {complete} ({record['chat']['created'][:10]})."
+    )
 
 
 def _completion(prefix: str, text: str, suffix: str, *, writes: bool) -> str:

@@ -40,8 +40,9 @@ def in_f(*lines: str) -> str:
     [
         "def f(x): return x + 1",
         "def f(x):\n    print('x' * 10**7)\n    return x + 1",
-        "import collections, dataclasses, datetime, decimal, enum, fractions, functools, hashlib, heapq, itertools\n"
-        "import json, math, operator, random, re, statistics, string, textwrap, typing\n"
+        "import base64, collections, dataclasses, datetime, decimal, enum, fractions, functools, hashlib\n"
+        "import heapq, itertools, json, math, operator, random, re, secrets, statistics, string, textwrap, typing\n"
+        "import uuid, zlib\n"
         "def f(x):\n    random.random(), datetime.datetime.now(), hashlib.sha256(b'x').hexdigest()\n    return x + 1",
         "class F:\n    def __call__(self, x): return x + 1\nf = F()",
         "def f(x): return x + 1\nif __name__ == '__main__':\n    raise SystemExit",
@@ -87,7 +88,7 @@ def test_what_reaches_outside_is_refused(act: str, *, audit: bool) -> None:
 @pytest.mark.parametrize(
     "call",
     ["fork()", "socket(2, 1, 0)", "kill(__import__('os').getppid(), 9)", "open(b'/etc/passwd', 0)",
-     "syscall(425, 1, 0)", "system(b'true')", "setsid()"],
+     "syscall(425, 1, 0)", "setsid()"],
 )  # fmt: skip
 def test_the_kernel_refuses_what_python_never_hears_of(call: str) -> None:
     """The same through the C library, which the audit hook would only have kept from being loaded."""
@@ -178,7 +179,7 @@ def test_a_pass_cannot_be_faked(source: str) -> None:
             "error",
         ),
         ('import os\nos.write(3, b\'{"raised": [1, {}], "text": []}\\n\')\nos._exit(0)', "error"),
-        (in_f("return [0] * 10**6"), "failed"),
+        (in_f("return [0] * 10**5"), "failed"),
         (in_f("a = []", "a.append(a)", "return a"), "failed"),
         (in_f("return {frozenset({1}): {(1, 2): b'x'}, None: f}"), "failed"),
         (in_f("return 10**100000"), "failed"),

@@ -36,10 +36,10 @@ def test_a_gap_is_asked_for_in_the_model_s_own_tokens(fake_plan: MakePlan, tmp_p
     sent: list[str] = []
     with workbench.deploy(replace(plan, model=replace(plan.model, path=file))) as deployment:
         assert deployment.infill == QWEN
-        create = deployment.client.completions.create
-        deployment.client.completions.create = lambda **fields: sent.append(fields["prompt"]) or create(**fields)  # type: ignore[method-assign]
-        assert "".join(deployment.complete("a", "b", max_tokens=2)) == "The quick "
-        assert "".join(deployment.complete("a", "", max_tokens=1)) == "The "
+        for suffix, answer in (("b", "The quick "), ("", "The ")):
+            stream = deployment.completion("a", suffix, max_tokens=len(answer.split()))
+            assert "".join(stream) == answer
+            sent.append(stream.fields["prompt"])
     assert sent == [QWEN.prompt("a", "b"), QWEN.prompt("a", "")]
 
 

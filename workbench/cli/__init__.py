@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from workbench.cli import planning, running
+from workbench.cli import environments, planning, running
 from workbench.errors import WorkbenchError
 
 
@@ -60,14 +60,16 @@ def parser() -> argparse.ArgumentParser:
     machine.add_argument("--raw", action="store_true", help="what the probes read, for a bug report")
 
     command("models", planning.models, "The models known by name.")
-    command("engines", planning.engines, "The engines and whether they can run here.")
+    listed = command("engines", environments.engines, "The engines and whether they can run here; install, remove.")
+    environments.add_actions(listed)
 
     _add_predicting(command)
 
     run = command("run", running.run, "Ask a model once, or chat with it when no prompt is given.")
     run.add_argument("model")
     run.add_argument("prompt", nargs="?")
-    run.add_argument("--max-tokens", type=int, help="longest answer, tokens")
+    run.add_argument("--system", help="system prompt")
+    _add_sampling_options(run)
     _add_plan_options(run)
 
     deploy = command("deploy", running.deploy, "Serve a model in the background until `workbench stop`.")
@@ -162,6 +164,13 @@ def _add_plan_options(sub: argparse.ArgumentParser, *, brief: bool = False) -> N
     if not brief:
         sub.add_argument("--concurrency", type=int, default=1, help="requests served at once (default: 1)")
         sub.add_argument("--threads", type=int, help="CPU threads (default: chosen by what else runs)")
+
+
+def _add_sampling_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--max-tokens", type=int, help="longest answer, tokens")
+    sub.add_argument("--temperature", type=float, help="0 for the likeliest words (default: the server's)")
+    sub.add_argument("--top-p", type=float, help="draw from the likeliest words of this probability together")
+    sub.add_argument("--seed", type=int, help="the same number draws the same answer again")
 
 
 def _add_cost_options(sub: argparse.ArgumentParser) -> None:

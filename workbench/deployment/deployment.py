@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from workbench import folders, planning
+from workbench import folders, models, planning
 from workbench.deployment import failures, registry
 from workbench.deployment import lease as leases
 from workbench.deployment import state as states
 from workbench.deployment.state import State
-from workbench.deployment.watchdog import Orders
+from workbench.deployment.watchdog import TERMINATE_S, Orders
 from workbench.engines import Endpoint, Engine
 from workbench.errors import BadModelFile, PortTaken, ServerDied, UsageError
 from workbench.evidence import Estimate
@@ -38,8 +38,9 @@ from workbench.units import now
 if TYPE_CHECKING:
     import openai
 
+    from workbench.deployment.stream import Stream
+
 PORT_ATTEMPTS = 4
-START_TIMEOUT_S = 180.0
 
 Progress = Callable[[float | None, str], None]
 
@@ -70,7 +71,11 @@ class Deployment:
 
         return openai.OpenAI(base_url=self.endpoint.base_url, api_key=self.endpoint.api_key, max_retries=0)
 
-    def chat(
+    def chat(self, prompt: str | Sequence[dict[str, str]], **options: Any) -> Iterator[str]:
+        """Ask, and yield the answer piece by piece; prompt and options are those of `stream`."""
+        return iter(self.stream(prompt, **options))
+
+    def stream(
         self,
         prompt: str | Sequence[dict[str, str]],
         *,
@@ -78,22 +83,25 @@ class Deployment:
         max_tokens: int | None = None,
         temperature: float | None = None,
         **options: Any,
-    ) -> Iterator[str]:
-        """Ask, and yield the answer piece by piece.
+    ) -> Stream:
+        """Ask, and get the answer as a stream that can be closed, and that knows how it ended.
 
         prompt: a question, or a list of messages with role and content. Further options go to the API as they are.
         Raises UsageError when the prompt does not fit the context, ServerDied when the server goes away.
         """
+        from workbench.deployment.stream import Stream  # half a second; not every user of a deployment talks to it
+
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if system:
             messages.insert(0, {"role": "system", "content": system})
-        fields = _stated(max_tokens=max_tokens, temperature=temperature, **options)
-        for chunk in self.events(self.client.chat.completions.create, messages=messages, **fields):
-            for choice in chunk.choices:
-                if piece := choice.delta.content or reasoning_in(choice.delta):
-                    yield piece
+        given = {"messages": messages, "max_tokens": max_tokens, "temperature": temperature, **options}
+        return Stream(self._state, {name: value for name, value in given.items() if value is not None})
 
-    def complete(
+    def complete(self, prompt: str, suffix: str | None = None, **options: Any) -> Iterator[str]:
+        """Continue a text, and yield what follows piece by piece; the arguments are those of `completion`."""
+        return iter(self.completion(prompt, suffix, **options))
+
+    def completion(
         self,
         prompt: str,
         suffix: str | None = None,
@@ -101,19 +109,18 @@ class Deployment:
         max_tokens: int | None = None,
         temperature: float | None = None,
         **options: Any,
-    ) -> Iterator[str]:
-        """Continue a text as it stands, without a chat template, and yield what follows piece by piece.
+    ) -> Stream:
+        """Continue a text as it stands, without a chat template; a stream like that of `stream`.
 
         suffix: what comes after the gap, for models that can fill one in (`infill`). Raises UsageError when this one
-        cannot, and what `chat` raises.
+        cannot, and what `stream` raises.
         """
+        from workbench.deployment.stream import Stream
+
         if suffix is not None:
             prompt = self._infill_prompt(prompt, suffix)
-        fields = _stated(max_tokens=max_tokens, temperature=temperature, **options)
-        for chunk in self.events(self.client.completions.create, prompt=prompt, **fields):
-            for choice in chunk.choices:
-                if choice.text:
-                    yield choice.text
+        given = {"prompt": prompt, "max_tokens": max_tokens, "temperature": temperature, **options}
+        return Stream(self._state, {name: value for name, value in given.items() if value is not None})
 
     @property
     def infill(self) -> Infill | None:
@@ -129,30 +136,6 @@ class Deployment:
                 fix="Leave the suffix out, or take a model made for code.",
             )
         return tokens.prompt(prefix, suffix)
-
-    def events(self, create: Callable[..., Any], **fields: Any) -> Iterator[Any]:
-        """The chunks of a streamed answer as the API sends them, until it says that it is finished.
-
-        create: `client.chat.completions.create` or `client.completions.create`. What goes wrong is explained as in
-        `chat`.
-        """
-        self._check_alive()
-        finished = False
-        with (
-            failures.explained(self._state),
-            create(model=self.endpoint.served_model, stream=True, **fields) as stream,
-        ):
-            for chunk in stream:
-                finished = finished or any(choice.finish_reason is not None for choice in chunk.choices)
-                yield chunk
-        if not finished:  # a server that dies may close its connection as if all were said
-            raise failures.cut_short(self._state)
-
-    def _check_alive(self) -> None:
-        """Send nothing to a server that is gone: whoever has its port now must not get the prompt and the key."""
-        state = states.load(self._state.path)
-        if state is None or state.failure:
-            raise failures.gone(self._state)
 
     def memory(self) -> MemoryReading:
         """Memory of the server's process tree now, without the watchdog."""
@@ -179,8 +162,10 @@ class Deployment:
     def stop(self) -> None:
         """End the deployment for all its users and return when everything is gone."""
         self._close_client()
-        leases.stop(self._state)
-        self._lease.leave()
+        try:
+            leases.stop(self._state)
+        finally:
+            self._lease.leave()
 
     def _close_client(self) -> None:
         if client := self.__dict__.pop("client", None):
@@ -188,16 +173,6 @@ class Deployment:
 
     def __repr__(self) -> str:
         return f"<Deployment {self.id} of {self._state.model} on {self._state.engine} at {self.endpoint.base_url}>"
-
-
-def _stated(**options: Any) -> dict[str, Any]:
-    """The options that have a value."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def reasoning_in(delta: Any) -> str:
-    """What some servers send of a model's reasoning, in a field of its own that the API's official types lack."""
-    return getattr(delta, "reasoning_content", None) or ""
 
 
 def attach(name: str, *, grace_s: float = 0.0) -> Deployment:
@@ -214,7 +189,7 @@ def deploy(
     grace_s: float = 0.0,
     port: int | None = None,
     share: bool = True,
-    start_timeout_s: float = START_TIMEOUT_S,
+    start_timeout_s: float | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Deployment:
@@ -222,16 +197,18 @@ def deploy(
 
     A deployment of the same model with the same settings that already runs is joined, unless `share` is False.
     keep: it stays until `workbench stop`, whoever goes; grace_s: it stays that long after its last user is gone;
-    port: the port on 127.0.0.1, a free one by default; options: those of `workbench.plan`.
+    port: the port on 127.0.0.1, a free one by default; start_timeout_s: how long the server may take until it answers,
+    by default what its engine needs; options: those of `workbench.plan`.
     Raises DoesNotFit, EngineUnavailable, StartFailed and what `workbench.plan` raises.
     """
     plan = model if isinstance(model, Plan) else planning.plan(model, engine=engine, **options)
-    terms = _Terms(keep, grace_s, port, start_timeout_s)
+    terms = _Terms(keep, grace_s, port, start_timeout_s or plan.engine.start_timeout_s)
     key = _share_key(plan, port)
     with FileLock(states.folder() / f"{key}.lock"):
         if share and (running := _join(key, terms)):
             return running
         plan.check_fits()
+        plan = _with_weights(plan, progress)
         for _ in range(0 if port else PORT_ATTEMPTS - 1):  # a free port may be taken a moment later
             with suppress(PortTaken):
                 return _start(plan, key, terms, progress)
@@ -251,20 +228,55 @@ class _Terms:
 def _share_key(plan: Plan, port: int | None) -> str:
     """Equal for plans that one server can serve; threads are left out, they depend on the moment."""
     settings = {k: v for k, v in asdict(plan.settings).items() if "threads" not in k}
-    try:
-        stat = plan.model.path.stat()
-    except OSError as error:
-        raise BadModelFile(f"{plan.model.path} cannot be read: {error.strerror}.", fix="Plan again.") from error
-    identity = [str(plan.model.path), stat.st_size, stat.st_mtime_ns, plan.engine.name, plan.engine_version, port]
+    identity = [plan.model.name, *_file_identity(plan), plan.engine.name, plan.engine_version, port]
     return hashlib.sha256(json.dumps([settings, identity], sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _file_identity(plan: Plan) -> list[Any]:
+    """What tells one model file from another; nothing for a model that an app keeps where we cannot look."""
+    path = plan.model.path or _source_path(plan)
+    if path is None:
+        return []
+    try:
+        return [str(path), models.identity(path)]
+    except OSError as error:
+        raise BadModelFile(f"{path} cannot be read: {error.strerror}.", fix="Plan again.") from error
+
+
+def _source_path(plan: Plan) -> Path | None:
+    """The file that the weights are made of."""
+    source = getattr(plan.model, "made_from", None)
+    return source.path if source else None
+
+
+def _with_weights(plan: Plan, progress: Progress | None) -> Plan:
+    """The plan with the file or folder that its engine opens, written first where it is not there."""
+    if plan.model.path or plan.engine.keeps_models:
+        return plan
+
+    def report(done: int, total: int, what: str) -> None:
+        if progress:
+            progress(done / total if total else None, what)
+
+    stored = plan.engine.stored_format(plan.settings.format)
+    path = models.convert(plan.model, plan.engine.container, stored, progress=report)
+    return replace(plan, model=replace(plan.model, path=path))
+
+
 def _join(key: str, terms: _Terms) -> Deployment | None:
-    for state in registry.deployments():
-        if state.share_key == key and state.status == states.READY:
-            with suppress(ServerDied):  # it is just ending: start another one
-                return Deployment(state, leases.Lease(state, keep=terms.keep, grace_s=terms.grace_s))
+    for state in _that_serve(key):
+        with suppress(ServerDied):  # it is just ending: start another one
+            return Deployment(state, leases.Lease(state, keep=terms.keep, grace_s=terms.grace_s))
     return None
+
+
+def _that_serve(key: str) -> list[State]:
+    return [state for state in registry.deployments() if state.share_key == key and state.status == states.READY]
+
+
+def is_running(plan: Plan) -> bool:
+    """Whether `deploy` would join a deployment that already runs."""
+    return plan.model.path is not None and bool(_that_serve(_share_key(plan, None)))
 
 
 def _start(plan: Plan, key: str, terms: _Terms, progress: Progress | None) -> Deployment:
@@ -314,13 +326,16 @@ def _orders(plan: Plan, key: str, terms: _Terms) -> Orders:
     launch = plan.engine.launch(plan.model, plan.settings, port, api_key)
     state = State(
         id=f"{folders.file_name(plan.model.name)[:24]}-{secrets.token_hex(3)}",
-        model=plan.model.name, engine=plan.engine.name, served_model=plan.engine.served_model(plan.model),
+        model=plan.model.name, engine=plan.engine.name,
+        served_model=launch.served_model or plan.engine.served_model(plan.model),
         status=states.STARTING, created=now(), host=states.this_host(), share_key=key, keep=terms.keep,
-        base_url=f"http://127.0.0.1:{port}/v1", api_key=api_key, plan=plan.to_dict(),
+        base_url=launch.base_url or f"http://127.0.0.1:{port}/v1", api_key=launch.api_key or api_key,
+        app_port=launch.app_port or 0, plan=plan.to_dict(),
     )  # fmt: skip
     return Orders(
         state=asdict(state), argv=list(launch.argv), env=dict(launch.env), port=port,
         health_path=plan.engine.health_path, start_timeout_s=terms.start_timeout_s, grace_s=terms.grace_s,
+        terminate_s=launch.ends_within_s or TERMINATE_S,
     )  # fmt: skip
 
 

@@ -11,11 +11,10 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from workbench import folders
 from workbench.deployment import Deployment
-from workbench.deployment.deployment import reasoning_in
 from workbench.errors import UsageError
 from workbench.evidence import Measured
 from workbench.evidence.ledger import Ledger
@@ -24,6 +23,9 @@ from workbench.measurement.code.problems import Problem, problems
 from workbench.measurement.code.sandbox import Outcome
 from workbench.measurement.text import alone, environment_of
 from workbench.units import now
+
+if TYPE_CHECKING:
+    from workbench.deployment.stream import Stream
 
 Mode = Literal["chat", "complete"]
 Progress = Callable[[float | None, str], None]
@@ -204,30 +206,23 @@ class _Writer:
 
     def _answer(self, problem: Problem, sample: int, alive: Callable[[], None]) -> tuple[str, int | None]:
         """The answer and its output tokens by the server's count."""
-        pieces, usage = [], None
-        for chunk in self._events(problem, sample):
-            alive()
-            for choice in chunk.choices:
-                delta = getattr(choice, "delta", None)
-                text = choice.text if delta is None else delta.content or reasoning_in(delta)
-                pieces.append(text or "")
-            usage = chunk.usage or usage
-        return "".join(pieces), usage.completion_tokens if usage else None
+        pieces = []
+        with self._stream(problem, sample) as stream:
+            for piece in stream:
+                alive()
+                pieces.append(piece)
+        return "".join(pieces), stream.usage.completion_tokens if stream.usage else None
 
-    def _events(self, problem: Problem, sample: int) -> Any:
+    def _stream(self, problem: Problem, sample: int) -> Stream:
         room = int(self.deployment.plan_dict["settings"]["context"]) // 2
         if room < 64:
             raise UsageError(f"A context of {2 * room} tokens leaves no room to write.", fix="Ask for 512 or more.")
-        options = {
+        options: dict[str, Any] = {
             "max_tokens": min(ANSWER_TOKENS, room), "temperature": self.temperature, "seed": sample,
-            "stream_options": {"include_usage": True},
         }  # fmt: skip
-        client = self.deployment.client
         if self.mode == "complete":
-            prompt = extraction.without_end(problem.prompt)
-            return self.deployment.events(client.completions.create, prompt=prompt, stop=[*STOPS], **options)
-        messages = [{"role": "user", "content": REQUEST.format(prompt=problem.prompt)}]
-        return self.deployment.events(client.chat.completions.create, messages=messages, **options)
+            return self.deployment.completion(extraction.without_end(problem.prompt), stop=[*STOPS], **options)
+        return self.deployment.stream(REQUEST.format(prompt=problem.prompt), **options)
 
 
 def _keep(

@@ -20,7 +20,9 @@ from workbench.ui.dashboards import serve
 
 
 def view(world: World | None = None, **choices: Any) -> code.View:
-    return code.View(CodeModel((world or World()).steps(), **{"chosen": [TINY], **choices}), [TINY, BIG])
+    shown = code.View(CodeModel((world or World()).steps(), **{"chosen": [TINY], **choices}))
+    run(shown.state, "look")
+    return shown
 
 
 def test_evaluating_waits_for_the_permission() -> None:
@@ -57,6 +59,7 @@ def test_a_model_that_is_named_joins_the_list() -> None:
     shown = view()
     shown._named.value = " /models/mine.gguf "
     assert shown.state.chosen == [TINY, Target("/models/mine.gguf")]
+    assert shown._chosen.value == (TINY, Target("/models/mine.gguf"))
     assert shown._named.value == ""
     shown._named.value = "/models/mine.gguf"
     assert len(shown._chosen.options) == 3

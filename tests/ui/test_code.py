@@ -20,7 +20,9 @@ from workbench.ui.dashboards import serve
 
 
 def view(world: World | None = None, **choices: Any) -> code.View:
-    return code.View(CodeModel((world or World()).steps(), **{"chosen": [TINY], **choices}), [TINY, BIG])
+    shown = code.View(CodeModel((world or World()).steps(), **{"chosen": [TINY], **choices}))
+    run(shown.state, "look")
+    return shown
 
 
 def test_evaluating_waits_for_the_permission() -> None:
@@ -57,6 +59,7 @@ def test_a_model_that_is_named_joins_the_list() -> None:
     shown = view()
     shown._named.value = " /models/mine.gguf "
     assert shown.state.chosen == [TINY, Target("/models/mine.gguf")]
+    assert shown._chosen.value == (TINY, Target("/models/mine.gguf"))
     assert shown._named.value == ""
     shown._named.value = "/models/mine.gguf"
     assert len(shown._chosen.options) == 3
@@ -71,6 +74,10 @@ def test_what_a_model_writes_is_text_and_never_markup() -> None:
         code.guards(SimpleNamespace(covered=("<u>: x",), not_covered=())),
     ):
         assert not any(tag in html for tag in ("<img", "<b>", "<i>", "<u>", "<script"))
+
+
+def test_the_embedded_model_s_weakness_is_said_with_its_number() -> None:
+    assert "weak at code: asked in the chat it solved 3 of 40 problems" in code.embedded()
 
 
 def test_what_is_not_covered_is_said_beside_what_is() -> None:

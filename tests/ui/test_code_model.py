@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -18,6 +19,22 @@ from workbench.ui.code_model import GRACE_S, CodeModel, Steps, Target, at_hand
 TINY, BIG = Target("tiny", "fake"), Target("big", "fake")
 
 
+class Stream(AbstractContextManager["Stream"]):
+    """Stands for an answer: ends where it is closed."""
+
+    def __init__(self, pieces: Iterator[str]) -> None:
+        self.pieces, self.closed = pieces, False
+
+    def __iter__(self) -> Iterator[str]:
+        return itertools.takewhile(lambda _: not self.closed, self.pieces)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 class Deployment(AbstractContextManager["Deployment"]):
     """Stands for a deployment: writes, remembers what it was asked and how it ended."""
 
@@ -26,9 +43,9 @@ class Deployment(AbstractContextManager["Deployment"]):
         self.asked: list[tuple[str, str | None]] = []
         self.ended = ""
 
-    def complete(self, prefix: str, suffix: str | None, **_: Any) -> Iterator[str]:
+    def completion(self, prefix: str, suffix: str | None, **_: Any) -> Stream:
         self.asked.append((prefix, suffix))
-        return self.pieces()
+        return Stream(self.pieces())
 
     def stop(self) -> None:
         self.ended = "stopped"
@@ -59,8 +76,8 @@ class World:
             return evaluated(*[True] * len(chosen), model=deployment.name)
 
         usual: dict[str, Any] = {
-            "machine": lambda progress: "machine", "get_model": lambda name, progress: name,
-            "plan": lambda model, **options: model, "deploy": deploy,
+            "at_hand": lambda: [TINY, BIG], "machine": lambda progress: "machine",
+            "get_model": lambda name, progress: name, "plan": lambda model, **options: model, "deploy": deploy,
             "attach": lambda name: self.made.append((Deployment(name, self.pieces), {})) or self.made[-1][0],
             "evaluate": evaluate, "protections": lambda: SimpleNamespace(covered=("time: 4 s",), not_covered=()),
         }  # fmt: skip
@@ -200,8 +217,39 @@ def test_a_server_that_died_is_let_go() -> None:
     assert world.made[0][0].ended == "released"
 
 
-def test_what_the_sandbox_covers_is_asked() -> None:
-    assert run(panel(World()), "look").protections.covered == ("time: 4 s",)
+def test_looking_finds_models_and_what_the_sandbox_covers() -> None:
+    state = run(panel(World(), Target("big"), Target("other")), "look")
+    assert state.protections.covered == ("time: 4 s",)
+    assert state.known == [TINY, BIG]
+    assert state.chosen == [BIG, Target("other")]  # the engine of the first was open
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("tiny", Target("tiny")),
+        (" tiny on transformers:NF4 ", Target("tiny", "transformers:NF4")),
+        ("/my models on disk/m.gguf on llama.cpp", Target("/my models on disk/m.gguf", "llama.cpp")),
+    ],
+)
+def test_a_model_can_be_named_with_its_engine(text: str, target: Target) -> None:
+    assert Target.parse(text) == target
+    assert str(target) == text.strip()
+
+
+def test_the_format_is_asked_for_and_an_app_gets_the_name() -> None:
+    asked: list[tuple[Any, Any]] = []
+    world = World()
+    steps = world.steps(
+        get_model=lambda name, progress: f"file of {name}",
+        plan=lambda model, machine, **options: asked.append((model, options)) or "plan",
+    )
+    run(CodeModel(steps, chosen=[Target("tiny", "transformers:NF4")]), "complete")
+    run(CodeModel(steps, chosen=[Target("llama3.2", "ollama")]), "complete")
+    assert asked == [
+        ("file of tiny", {"engine": "transformers", "format": "NF4"}),
+        ("llama3.2", {"engine": "ollama"}),
+    ]
 
 
 def test_the_models_at_hand_can_be_told_apart() -> None:

@@ -24,12 +24,12 @@ def pass_at_1(found: Sequence[Evaluation]) -> go.Figure:
     figure = go.Figure()
     figure.add_scatter(
         mode="markers", x=[value for value, _, _ in scores], y=[*range(len(ranked))],
-        name="pass@1, bars: 9 times in 10",
+        name="pass@1: solved at the first try; bars: 9 times in 10",
         marker={"color": MEASURED, "size": 13}, error_x=error_bars(scores, color=MEASURED),
         customdata=[f"{value:.0f} % ({low:.0f} to {high:.0f} %)" for value, low, high in scores],
         hovertemplate="%{customdata}<extra></extra>", showlegend=True,
     )  # fmt: skip
-    figure.update_xaxes(title="problems solved at the first try, %", range=[-2, 102])
+    figure.update_xaxes(title="problems solved, %", range=[-2, 102])
     figure.update_yaxes(
         tickmode="array", tickvals=[*range(len(ranked))], ticktext=labels, range=[len(ranked) - 0.5, -0.5]
     )

@@ -8,14 +8,16 @@ The view only: what it shows and does is in `code_model`. What a model wrote is 
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import ipywidgets as widgets
 
+from workbench.catalog.loader import FOLDER
 from workbench.measurement.code import Attempt, Evaluation, problems
 from workbench.report import MODEL, code_figures
 from workbench.ui import front_end, pieces
-from workbench.ui.code_model import CodeModel, Target, at_hand
+from workbench.ui.code_model import CodeModel, Target
 from workbench.ui.guard import guarded
 from workbench.ui.view import PanelView
 
@@ -36,10 +38,8 @@ def panel(
 ) -> widgets.VBox:
     """The panel as a widget. count: problems of an evaluation; allowed: whether the box that allows running what a
     model writes is ticked. No model starts before somebody clicks."""
-    known = at_hand()
-    same = (one for one in known if one.model == model and engine in ("auto", one.engine))
-    state = CodeModel(chosen=[next(same, Target(model, engine))], problems=count, mode=mode, allowed=allowed)
-    view = View(state, known)
+    state = CodeModel(chosen=[Target(model, engine)], problems=count, mode=mode, allowed=allowed)
+    view = View(state)
     view.start(state.look)
     if not front_end.is_dashboard():
         state.look()
@@ -49,9 +49,9 @@ def panel(
 class View(PanelView[CodeModel]):
     """The widgets, and what they do when the state changes."""
 
-    def __init__(self, state: CodeModel, known: list[Target]) -> None:
+    def __init__(self, state: CodeModel) -> None:
         super().__init__(state)
-        self._known = list(dict.fromkeys([*state.chosen, *known]))
+        self._listing = False
         self._make_controls()
         self._make_outputs()
         self.show(self._models_card(), self.alert, self._completion_card(), *self._evaluation_cards())
@@ -59,14 +59,9 @@ class View(PanelView[CodeModel]):
 
     def _make_controls(self) -> None:
         state, field = self.state, pieces.field
-        options = [(str(one), one) for one in self._known]
-        self._chosen = field(
-            widgets.SelectMultiple(
-                options=options, value=tuple(state.chosen), rows=min(6, max(2, len(options))), description="At hand"
-            )
-        )
+        self._chosen = field(widgets.SelectMultiple(rows=5, description="At hand"))
         self._named = field(
-            widgets.Text(description="Another one", placeholder="a name, a .gguf file, or owner/name:file.gguf",
+            widgets.Text(description="Another one", placeholder="a name or a .gguf file, such as my.gguf on llama.cpp",
                          continuous_update=False)
         )  # fmt: skip
         self._prefix = field(widgets.Textarea(state.prefix, rows=6, description="Code before"))
@@ -92,8 +87,8 @@ class View(PanelView[CodeModel]):
 
     def _models_card(self) -> widgets.Widget:
         return pieces.card(
-            "The models", self._chosen, self._named,
-            lead="Choose one, or several with Ctrl or Shift to compare them. The first one completes.",
+            "The models", self._chosen, self._named, self.working("looking").box,
+            lead="One, or several with Ctrl or Shift to compare; the first completes. What is not here is fetched.",
         )  # fmt: skip
 
     def _completion_card(self) -> widgets.Widget:
@@ -106,13 +101,13 @@ class View(PanelView[CodeModel]):
 
     def _evaluation_cards(self) -> list[widgets.Widget]:
         bar = self.working("evaluating")
-        controls = pieces.fields(self._problems, self._mode)
+        controls, note = pieces.fields(self._problems, self._mode), widgets.HTML(pieces.note(embedded()))
         evaluate = pieces.card(
-            "How much of its code works?", controls, self._allowed, pieces.actions(self._evaluate), bar.box,
+            "How much of its code works?", controls, note, self._allowed, pieces.actions(self._evaluate), bar.box,
             self._figure, self._table, self._details,
             lead="Small problems of this project's own. A problem is solved when the first answer passes every test.",
         )  # fmt: skip
-        self._guard_card = pieces.card("What the sandbox guards against", self.working("looking").box, self._guards)
+        self._guard_card = pieces.card("What the sandbox guards against", self._guards)
         return [evaluate, self._guard_card]
 
     def _connect(self) -> None:
@@ -128,23 +123,30 @@ class View(PanelView[CodeModel]):
         self.watch(
             state=self._draw_state, deployment=self._draw_gap, completion=self._draw_completion,
             evaluations=self._draw_evaluations, protections=self._draw_guards, allowed=self._draw_state,
+            known=self._draw_models, chosen=self._draw_models,
         )  # fmt: skip
 
     def _choose(self, chosen: tuple[Target, ...]) -> None:
-        self.state.chosen = list(chosen)
+        if not self._listing:  # a list that changes forgets for a moment what was chosen
+            self.state.chosen = list(chosen)
 
-    def _add(self, name: str) -> None:
+    def _add(self, text: str) -> None:
         """Put a model that was named into the list, chosen beside the others."""
-        if not name.strip():
-            return
-        target = Target(name.strip())
-        self._known = list(dict.fromkeys([*self._known, target]))
-        chosen = dict.fromkeys([*self.state.chosen, target])
-        self._chosen.options = [(str(one), one) for one in self._known]
-        self._chosen.value = tuple(one for one in self._known if one in chosen)
-        self._named.value = ""
+        if text.strip():
+            target = Target.parse(text)
+            self._named.value = ""
+            self.state.chosen = list(dict.fromkeys([*self.state.chosen, target]))
+            self.state.known = list(dict.fromkeys([*self.state.known, target]))
 
     # -- drawing -----------------------------------------------------------------------------------------------
+
+    def _draw_models(self) -> None:
+        known = list(dict.fromkeys([*self.state.known, *self.state.chosen]))
+        self._listing = True
+        if [one for _, one in self._chosen.options] != known:
+            self._chosen.options = [(str(one), one) for one in known]
+        self._chosen.value = tuple(self.state.chosen)
+        self._listing = False
 
     def _draw_state(self) -> None:
         state = self.state
@@ -188,6 +190,17 @@ class View(PanelView[CodeModel]):
             self._guards.value = guards(self.state.protections)
 
 
+def embedded() -> str:
+    """What is to be expected of the embedded model, from the record of `benchmarks.code_models`."""
+    record = json.loads((FOLDER / "records" / "code_models.json").read_text("utf-8"))["result"]
+    chat, complete = (f"{one['counts'].get('passed', 0)} of {len(one['problems'])}" for one in
+                      (record["chat"], record["complete"]))  # fmt: skip
+    return (
+        f"The embedded model is small and weak at code: asked in the chat it solved {chat} problems, "
+        f"by letting the text go on {complete} ({record['chat']['created'][:10]})."
+    )
+
+
 def _completion(prefix: str, text: str, suffix: str, *, writes: bool) -> str:
     if not text:
         return ""
@@ -215,8 +228,7 @@ def _table(found: list[Evaluation]) -> str:
 
 def _verdict(attempt: Attempt) -> str:
     outcome = attempt.outcome
-    why = f"{outcome.test}: {outcome.message}" if outcome.test else outcome.message
-    return f"{VERDICTS[outcome.kind]} {why}".strip()
+    return ": ".join(part for part in (VERDICTS[outcome.kind], outcome.test, outcome.message) if part)
 
 
 def _interval(one: Evaluation) -> str:
@@ -240,6 +252,4 @@ def guards(found: Any) -> str:
     """What is covered and what is not."""
     rows = [(*line.partition(": ")[::2], "yes") for line in found.covered]
     rows += [(*line.partition(": ")[::2], "no") for line in found.not_covered]
-    return pieces.sentences(
-        ("", "What that means", "Covered"), rows, "As the sandbox itself reports it on this computer"
-    )
+    return pieces.sentences(("", "Against", "Covered"), rows, "As the sandbox itself reports it on this computer")

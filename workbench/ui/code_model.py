@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Enum, Int, List, Unicode
+from traitlets import Bool, Enum, Int, List, Unicode, observe
 
 import workbench
 from workbench import engines, models
 from workbench.errors import ServerDied, UsageError
 from workbench.measurement import code
 from workbench.report import MODEL
-from workbench.ui import machine_choice
+from workbench.ui import engine_choice, machine_choice
+from workbench.ui.engine_choice import AUTO
 from workbench.ui.jobs import Context
-from workbench.ui.stepwise import Stepwise, checked
+from workbench.ui.stepwise import Stepwise, checked, in_bytes
 
 GRACE_S: Final = 30.0
 """How long the model that completes waits for a reloaded page."""
@@ -29,35 +30,43 @@ PREFIX: Final = 'def mean(numbers):\n    """Return the mean of a list of numbers
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A model on an engine; deployment: the one that runs already, if it does."""
+    """A model on an engine, which is a choice as `engine_choice` writes it; deployment: the one that runs already."""
 
     model: str
-    engine: str = "auto"
+    engine: str = AUTO
     deployment: str = ""
 
     def __str__(self) -> str:
         runs = " (runs already)" if self.deployment else ""
-        return f"{self.model} on {self.engine}{runs}" if self.engine != "auto" else self.model
+        return f"{self.model} on {self.engine}{runs}" if self.engine != AUTO else self.model
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Read 'model' or 'model on engine' or 'model on engine:format'."""
+        model, on, engine = text.strip().rpartition(" on ")
+        return cls(model.strip(), engine.strip()) if on else cls(text.strip())
 
 
 def at_hand() -> list[Target]:
     """Models that can be evaluated here without being named: those that run, and those of the catalog whose file the
-    workbench can get, on every engine that can complete text here."""
+    workbench can get, on every engine here that completes text and opens such files."""
     running = [Target(state.model, state.engine, state.id) for state in workbench.deployments()]
-    able = [name for name in engines.ENGINES if name != "fake" and _completes(engines.get(name))]
+    able = [name for name in engines.ENGINES if name != engine_choice.TEST_ONLY and _completes(engines.get(name))]
     known = [entry.name for entry in models.known() if entry.asset and entry.task in ("chat", "code")]
     known.sort(key=lambda name: name != MODEL)  # the embedded one first: it is small
     return [*running, *(Target(model, engine) for model in known for engine in able)]
 
 
 def _completes(engine: engines.Engine[Any]) -> bool:
-    return engine.starts and "complete" in engine.capabilities and engine.available().ok
+    usable = engine.starts and "complete" in engine.capabilities and not engine.keeps_models
+    return usable and engine.available().ok
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
     """The functions of the package that the steps call; tests put others in their place."""
 
+    at_hand: Callable[..., Any] = at_hand
     machine: Callable[..., Any] = machine_choice.calibrated
     get_model: Callable[..., Any] = models.get
     plan: Callable[..., Any] = workbench.plan
@@ -70,14 +79,16 @@ class Steps:
 class CodeModel(Stepwise):
     """The state of the panel. Set the choices, call the steps, watch the rest.
 
-    chosen: the targets to evaluate, of which the first completes; infill: what the model that completes says of filling
-    a gap; completion: the text so far; evaluations: one for each target, the last one counts.
+    known: the targets to choose from, once somebody looked; chosen: those to evaluate, of which the first completes;
+    deployment: the model that completes, while it runs; completion: the text so far; evaluations: one for each target,
+    the last one counts.
     """
 
     BUSY = ("completing", "evaluating", "stopping", "looking")
 
     state = Enum(("idle", *BUSY), default_value="idle")
 
+    known: Any = List()
     chosen: Any = List()
     prefix = Unicode(PREFIX)
     suffix = Unicode("")
@@ -101,8 +112,13 @@ class CodeModel(Stepwise):
         return None if self.deployment is None else self.deployment.infill is not None
 
     def look(self) -> None:
-        """Ask the sandbox what it guards against here."""
-        self._begin("looking", lambda _: self._steps.protections(), "idle", result="protections")
+        """See which models are at hand, and ask the sandbox what it guards against here."""
+
+        def work(context: Context) -> Any:
+            context.partial(self._steps.at_hand())
+            return self._steps.protections()
+
+        self._begin("looking", work, "idle", partial="known", result="protections")
 
     def complete(self) -> None:
         """Let the first chosen model go on where the text ends, or fill the gap before the suffix."""
@@ -142,14 +158,15 @@ class CodeModel(Stepwise):
         if target.deployment:
             return self._steps.attach(target.deployment)
         machine = self._steps.machine(progress=checked(context))
-        report = checked(context)
+        plan = self._steps.plan(self._model(context, target), machine=machine, **engine_choice.options(target.engine))
+        return self._steps.deploy(plan, grace_s=grace_s, progress=checked(context))
 
-        def fetched(done: int, total: int | None, what: str) -> None:
-            report(done / total if total else None, what)
-
-        model = self._steps.get_model(target.model, progress=fetched)
-        plan = self._steps.plan(model, machine=machine, engine=target.engine)
-        return self._steps.deploy(plan, grace_s=grace_s, progress=report)
+    def _model(self, context: Context, target: Target) -> Any:
+        """The model in its file; its name alone where the engine has its models itself."""
+        engine = engine_choice.engine_of(target.engine)
+        if engine != AUTO and engines.get(engine).keeps_models:
+            return target.model
+        return self._steps.get_model(target.model, progress=in_bytes(context))
 
     def _complete(self, context: Context, target: Target) -> None:
         if self.deployment is None or self._completes != target:
@@ -157,10 +174,12 @@ class CodeModel(Stepwise):
             self.deployment, self._completes = self._open(context, target, grace_s=GRACE_S), target
         context.progress(None, "the model is writing")
         suffix, text = (self.suffix or None) if self.can_fill else None, ""
-        for piece in self.deployment.complete(self.prefix, suffix, max_tokens=COMPLETION_TOKENS, temperature=0):
-            text += piece
-            context.partial(text)
-            context.check()
+        with self.deployment.completion(self.prefix, suffix, max_tokens=COMPLETION_TOKENS, temperature=0) as stream:
+            context.on_cancel(stream.close)
+            for piece in stream:
+                text += piece
+                context.partial(text)
+        context.check()
 
     def _stop(self, context: Context) -> None:
         context.progress(None, "stopping the model")
@@ -177,6 +196,12 @@ class CodeModel(Stepwise):
         if isinstance(values.get("error"), ServerDied):
             self._let_go()
         super()._end(state, values)
+
+    @observe("known")
+    def _settle(self, _: Any) -> None:
+        """A model whose engine was left open is the first of its name."""
+        first = {target.model: target for target in reversed(self.known)}
+        self.chosen = [first.get(one.model, one) if one.engine == AUTO else one for one in self.chosen]
 
 
 def _identity(one: Any) -> tuple[Any, ...]:

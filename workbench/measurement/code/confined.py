@@ -13,6 +13,7 @@ Numbers: linux/landlock.h, linux/seccomp.h, linux/audit.h and the kernel's table
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -35,19 +36,20 @@ SYSTEM_CALLS = {
         "read": 0, "write": 1, "open": 2, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "lseek": 8, "mmap": 9,
         "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15,
         "pread64": 17, "readv": 19, "writev": 20, "access": 21, "sched_yield": 24, "mremap": 25, "madvise": 28,
-        "nanosleep": 35, "getpid": 39, "exit": 60, "getcwd": 79, "readlink": 89, "gettimeofday": 96, "getrusage": 98,
-        "sigaltstack": 131, "gettid": 186, "time": 201, "futex": 202, "sched_getaffinity": 204, "getdents64": 217,
-        "restart_syscall": 219, "clock_gettime": 228, "clock_getres": 229, "clock_nanosleep": 230, "exit_group": 231,
-        "openat": 257, "newfstatat": 262, "readlinkat": 267, "faccessat": 269, "getrandom": 318, "statx": 332,
+        "nanosleep": 35, "getpid": 39, "exit": 60, "uname": 63, "getcwd": 79, "readlink": 89, "gettimeofday": 96,
+        "getrusage": 98, "sigaltstack": 131, "gettid": 186, "time": 201, "futex": 202, "sched_getaffinity": 204,
+        "getdents64": 217, "restart_syscall": 219, "clock_gettime": 228, "clock_getres": 229, "clock_nanosleep": 230,
+        "exit_group": 231, "openat": 257, "newfstatat": 262, "readlinkat": 267, "faccessat": 269,
+        "getrandom": 318, "statx": 332,
     }),
     "aarch64": (0xC00000B7, {
         "getcwd": 17, "faccessat": 48, "openat": 56, "close": 57, "getdents64": 61, "lseek": 62, "read": 63,
         "write": 64, "readv": 65, "writev": 66, "pread64": 67, "readlinkat": 78, "newfstatat": 79, "fstat": 80,
         "exit": 93, "exit_group": 94, "futex": 98, "nanosleep": 101, "clock_gettime": 113, "clock_getres": 114,
         "clock_nanosleep": 115, "sched_getaffinity": 123, "sched_yield": 124, "restart_syscall": 128,
-        "sigaltstack": 132, "rt_sigaction": 134, "rt_sigprocmask": 135, "rt_sigreturn": 139, "getrusage": 165,
-        "gettimeofday": 169, "getpid": 172, "gettid": 178, "brk": 214, "munmap": 215, "mremap": 216, "mmap": 222,
-        "mprotect": 226, "madvise": 233, "getrandom": 278, "statx": 291,
+        "sigaltstack": 132, "rt_sigaction": 134, "rt_sigprocmask": 135, "rt_sigreturn": 139, "uname": 160,
+        "getrusage": 165, "gettimeofday": 169, "getpid": 172, "gettid": 178, "brk": 214, "munmap": 215, "mremap": 216,
+        "mmap": 222, "mprotect": 226, "madvise": 233, "getrandom": 278, "statx": 291,
     }),
 }  # fmt: skip
 
@@ -133,6 +135,8 @@ def plain(value: Any) -> Any:
 
 def confine(job: dict[str, Any]) -> dict[str, Any]:
     """Give up everything but computing; returns the layers that are in force."""
+    with contextlib.suppress(ImportError):
+        import zlib  # noqa: F401 - base64 and secrets need this library of the system, which lies outside
     roots = [folder for folder in sys.path if os.path.isdir(folder)]  # noqa: PTH112
     libc = _libc()
     _limit(job["cpu_s"], job["memory_bytes"])

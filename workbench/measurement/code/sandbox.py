@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,7 +30,7 @@ PROGRAM = Path(__file__).with_name("confined.py")
 OPTIONS = ("-s", "-P", "-S", "-B")  # no site packages of any kind, no current folder on the path, nothing written
 ENVIRONMENT = {"PYTHONHASHSEED": "0"}  # the same answer gets the same verdict, whatever the order of its sets
 MOST_RESULT_BYTES = 4 * MIB  # of all results of one run
-LONGEST_SHOWN = 120  # characters of a value in a message
+LONGEST_SHOWN, LONGEST_ERROR = 120, 400  # characters of a value and of an exception in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +130,10 @@ def _start(source: str, calls: list[str], limits: Limits, *, audit: bool) -> _Do
     with tempfile.TemporaryDirectory(prefix="workbench-run-") as empty, _process(empty) as process:
         try:
             data, in_time, flooded = _exchange(process, json.dumps(job).encode(), limits.wall_s)
-            exit_code = process.wait(timeout=5) if in_time and not flooded else None
+            exit_code = _exit_code(process, limits.wall_s) if in_time and not flooded else None
         finally:  # also when the user interrupts
-            process.kill()
+            with suppress(ProcessLookupError, PermissionError):  # nobody is left of the group
+                os.killpg(process.pid, signal.SIGKILL)
     layers, *results = [*_lines(data)] or [None]
     if not isinstance(layers, dict):
         raise StartFailed(
@@ -146,6 +148,14 @@ def _process(folder: str) -> subprocess.Popen[bytes]:
         [sys.executable, *OPTIONS, str(PROGRAM)], cwd=folder, env=ENVIRONMENT, start_new_session=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+
+
+def _exit_code(process: subprocess.Popen[bytes], wall_s: float) -> int | None:
+    """How it ended; None for one that says no more and stays."""
+    try:
+        return process.wait(wall_s)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _exchange(process: subprocess.Popen[bytes], job: bytes, wall_s: float) -> tuple[bytes, bool, bool]:
@@ -241,7 +251,7 @@ def _kind_of(names: Sequence[str]) -> Kind | None:
 
 
 def _error(names: Sequence[Any], text: Any) -> str:
-    return f"{names[0] if names else 'error'}: {text}".rstrip(": ")
+    return f"{names[0] if names else 'error'}: {text}"[:LONGEST_ERROR].rstrip(": ")
 
 
 def _ended(done: _Done, limits: Limits) -> tuple[Kind, str]:

@@ -17,7 +17,8 @@ from workbench.catalog.instances import Instance, instance, instances, refresh
 from workbench.catalog.loader import FOLDER, load
 from workbench.catalog.model_names import NOISE, readings, strip_format
 from workbench.catalog.names import Names
-from workbench.catalog.software import AppEntry, EngineEntry, app, apps, engine, engines
+from workbench.catalog.software import AppEntry, EngineEntry, app, apps, engine, engines, this_platform
+from workbench.catalog.walkthroughs import Walkthrough, WalkthroughModel, WalkthroughStep, walkthrough, walkthroughs
 from workbench.errors import UnknownName
 
 
@@ -162,6 +163,9 @@ __all__ = [
     "ModelEntry",
     "PathSource",
     "Stale",
+    "Walkthrough",
+    "WalkthroughModel",
+    "WalkthroughStep",
     "accelerator",
     "accelerators",
     "app",
@@ -181,4 +185,7 @@ __all__ = [
     "split_count",
     "stale",
     "strip_format",
+    "this_platform",
+    "walkthrough",
+    "walkthroughs",
 ]

@@ -5,6 +5,7 @@ Facts only. What an engine costs in memory and time, and how it is started, is t
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -13,7 +14,7 @@ from workbench.catalog.loader import load
 from workbench.catalog.names import Names
 from workbench.errors import UnknownName
 
-#: The systems that something is installed on, as `platform.system` calls them, and macOS.
+#: The systems that something is installed on.
 PLATFORMS = frozenset({"Linux", "macOS", "Windows"})
 TASKS = frozenset({"chat", "complete", "embed", "transcribe", "speak", "imagine"})
 
@@ -23,6 +24,7 @@ class EngineEntry:
     """A program or library that runs models. devices: cpu, cuda, rocm, metal, vulkan …; formats: of weights.
 
     server: the command that serves an HTTP API, empty for a library; port: its default. in_guide: the guide lists it.
+    install: how it is installed on Linux, macOS and Windows.
     """
 
     name: str
@@ -37,11 +39,13 @@ class EngineEntry:
     checked: date
     server: str = ""
     port: int | None = None
+    install: dict[str, str] = field(default_factory=dict)
     note: str = ""
     aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_tasks(self.serves)
+        _check_platforms(self.install)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +81,22 @@ class AppEntry:
 
     def __post_init__(self) -> None:
         _check_tasks(self.serves)
-        if unknown := set(self.install) - PLATFORMS:
-            raise ValueError(f"install names {sorted(unknown)[0]!r}, expected {', '.join(sorted(PLATFORMS))}")
+        _check_platforms(self.install)
 
 
 def _check_tasks(serves: tuple[str, ...]) -> None:
     if unknown := set(serves) - TASKS:
         raise ValueError(f"serves {sorted(unknown)[0]!r}, expected some of {', '.join(sorted(TASKS))}")
+
+
+def _check_platforms(install: dict[str, str]) -> None:
+    if unknown := set(install) - PLATFORMS:
+        raise ValueError(f"install names {sorted(unknown)[0]!r}, expected {', '.join(sorted(PLATFORMS))}")
+
+
+def this_platform() -> str:
+    """This computer's system, by the names that `install` uses."""
+    return {"Darwin": "macOS"}.get(system := platform.system(), system)
 
 
 @cache

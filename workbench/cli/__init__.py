@@ -118,6 +118,10 @@ def _add_predicting(command: Callable[..., argparse.ArgumentParser]) -> None:
     plan.add_argument("--lossy", action="store_true", help="with --for: also formats that round the weights again")
     validate = command("validate", planning.validate, "Score the predictions on a table of measurements.")
     validate.add_argument("file", type=Path, metavar="FILE.csv", help="columns as in benchmarks/published")
+    walk = command("walkthrough", planning.walkthrough, "A step-by-step example of the guide, as it works here today.")
+    walk.add_argument("number", help="its number in the guide: 1")
+    _add_machine_options(walk)
+    walk.add_argument("--context", type=int, help="tokens of prompt and answer together (default: 2048)")
     about = "leave out what the ledger has measured on this machine"
     estimate.add_argument("--no-ledger", action="store_true", help=about)
 
@@ -152,10 +156,14 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _add_where_options(sub: argparse.ArgumentParser) -> None:
+def _add_machine_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--device", help="an accelerator or a cloud instance of the catalog (default: this computer)")
     sub.add_argument("--count", type=int, default=1, help="how many of them (default: 1)")
     sub.add_argument("--memory-gib", type=_gib, help="main memory of the machine, GiB (default: this computer's)")
+
+
+def _add_where_options(sub: argparse.ArgumentParser) -> None:
+    _add_machine_options(sub)
     sub.add_argument("--format", help="format of the weights, such as Q4_K_M, BF16 or NF4")
     sub.add_argument("--engine", default="auto", help="engine to use (default: all that can)")
     sub.add_argument("--context", type=int, help="tokens of prompt and answer together (default: 2048)")

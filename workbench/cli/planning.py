@@ -95,6 +95,17 @@ def validate(options: argparse.Namespace) -> None:
     print_json(options, found.to_dict())
 
 
+def walkthrough(options: argparse.Namespace) -> None:
+    from workbench import report
+    from workbench.report import text
+
+    with Status(quiet=options.json) as status:
+        found = report.walkthrough(options.number, machine=_machine(options, status), context=options.context)
+    if not options.json:
+        print(text.walkthrough(found))
+    print_json(options, found.to_dict())
+
+
 def _wanted(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in ("engine", "format", "context", "concurrency")}
 

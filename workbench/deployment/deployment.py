@@ -330,7 +330,7 @@ def _orders(plan: Plan, key: str, terms: _Terms) -> Orders:
         served_model=launch.served_model or plan.engine.served_model(plan.model),
         status=states.STARTING, created=now(), host=states.this_host(), share_key=key, keep=terms.keep,
         base_url=launch.base_url or f"http://127.0.0.1:{port}/v1", api_key=launch.api_key or api_key,
-        app_port=launch.app_port or 0, plan=plan.to_dict(),
+        app_port=launch.app_port or 0, app_program=launch.app_program, plan=plan.to_dict(),
     )  # fmt: skip
     return Orders(
         state=asdict(state), argv=list(launch.argv), env=dict(launch.env), port=port,

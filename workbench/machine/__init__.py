@@ -20,6 +20,7 @@ from workbench.machine.processes import (
     listener,
     listening_ports,
     memory_bytes,
+    oldest,
     shared_bytes,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "listener",
     "listening_ports",
     "memory_bytes",
+    "oldest",
     "probe",
     "raw",
     "shared_bytes",

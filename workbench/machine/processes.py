@@ -59,6 +59,12 @@ def listening_ports(pid: int) -> list[int]:
     return []
 
 
+def oldest(name: str) -> int | None:
+    """The process of any user that has been running longest under this name; None if there is none."""
+    found = [p for p in psutil.process_iter(["name", "create_time"]) if p.info["name"] == name]
+    return min(found, key=lambda p: p.info["create_time"]).pid if found else None
+
+
 def _port(connection: Any) -> int | None:
     """The port of a connection that listens."""
     return int(connection.laddr.port) if connection.status == psutil.CONN_LISTEN else None

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.costs import Comparison
 from workbench.machine import Finding, Machine
@@ -20,6 +20,9 @@ from workbench.report import figures
 from workbench.report.guided import Tour
 from workbench.report.html import rows
 from workbench.units import format_bytes, format_usd, format_value
+
+if TYPE_CHECKING:
+    from workbench.report.walkthrough import Guidance
 
 
 def machine(found: Machine) -> str:
@@ -232,6 +235,20 @@ def cost_table(comparison: Comparison) -> str:
            format_usd(api.output_usd_per_mtok)) for api in comparison.apis),
     ]  # fmt: skip
     return "\n".join([columns(lines), *(f"  assumed {line}" for line in comparison.assumed)])
+
+
+def walkthrough(found: Guidance) -> str:
+    """A walk-through as text: the model that fits, then each command of the guide and what it is today."""
+    memory, decode = found.plan.memory[0].total, found.plan.decode
+    lines = [
+        f"Walk-through {found.number}: {found.title}", f"({found.about}; {found.system}, checked {found.checked})", "",
+        f"Model    {found.model}: {found.why}", f"Memory   {memory}: {found.plan.verdict}", f"Decode   {decode}",
+    ]  # fmt: skip
+    for number, step in enumerate(found.steps, 1):
+        lines += ["", f"{number}. {step.guide or '(not in the guide)'}", f"   {step.status}: {step.why}"]
+        lines += [f"   already installed: {step.installed}"] if step.installed else []
+        lines += [f"     {one}" for one in step.commands]
+    return "\n".join(lines)
 
 
 def command(name: str) -> str:

@@ -7,7 +7,6 @@ UsageError with what a person does instead. Nothing here starts a process or kee
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -143,7 +142,7 @@ class App(ABC):
 
     def install_hint(self) -> str:
         """How to install it on this system."""
-        system = {"Darwin": "macOS"}.get(platform.system(), platform.system())
+        system = catalog.this_platform()
         how = self.entry.install.get(system)
         return f"Install it: {how}" if how else f"It does not run on {system}; see {self.entry.homepage}."
 

@@ -195,7 +195,7 @@ class AppEngine(TextEngine):
         return Launch(
             argv, {**(start.env if start else {}), API_KEY: key},
             base_url=f"http://{address}/v1", api_key=key, served_model=served,
-            app_port=int(address.rpartition(":")[2]), ends_within_s=ENDS_WITHIN_S,
+            app_port=int(address.rpartition(":")[2]), app_program=self.app.program, ends_within_s=ENDS_WITHIN_S,
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import sys
 from benchmarks import (
     deployments,
     endings,
+    engines_tested,
     fit_media,
     fit_speed,
     import_time,
@@ -23,6 +24,7 @@ from benchmarks.record import write
 BENCHMARKS = {
     "deployments": deployments.run,
     "endings": endings.run,
+    "engines_tested": engines_tested.run,
     "fit_media": fit_media.run,
     "fit_speed": fit_speed.run,
     "import_time": import_time.run,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from workbench import models
 from workbench.engines import Engine
@@ -18,6 +19,9 @@ from workbench.machine import Calibration, Cpu, Disk, Machine, Memory
 from workbench.models import Architecture, Model, Tensor
 from workbench.planning import Plan, plan
 from workbench.units import GIB
+
+settings.register_profile("workbench", deadline=None)  # a busy machine is no defect
+settings.load_profile("workbench")
 
 # Asked for before any test moves the home: the embedded model is fetched once and kept between runs.
 _REAL_HOME = os.environ.get("WORKBENCH_HOME")

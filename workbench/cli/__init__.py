@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from workbench.cli import planning, running
+from workbench.cli import environments, planning, running
 from workbench.errors import WorkbenchError
 
 
@@ -60,7 +60,8 @@ def parser() -> argparse.ArgumentParser:
     machine.add_argument("--raw", action="store_true", help="what the probes read, for a bug report")
 
     command("models", planning.models, "The models known by name.")
-    command("engines", planning.engines, "The engines and whether they can run here.")
+    listed = command("engines", environments.engines, "The engines and whether they can run here; install, remove.")
+    environments.add_actions(listed)
 
     _add_predicting(command)
 
@@ -89,6 +90,8 @@ def parser() -> argparse.ArgumentParser:
     measure.add_argument("--repeats", type=int, default=5, help="measured requests (default: 5)")
     _add_plan_options(measure)
 
+    _add_evaluate(command)
+
     ledger = command("ledger", running.ledger, "How far predictions lay from measurements so far.")
     ledger.add_argument("--export", type=Path, metavar="FILE", help="write every pair to a .csv or .json file")
 
@@ -112,6 +115,19 @@ def _add_predicting(command: Callable[..., argparse.ArgumentParser]) -> None:
     validate.add_argument("file", type=Path, metavar="FILE.csv", help="columns as in benchmarks/published")
     about = "leave out what the ledger has measured on this machine"
     estimate.add_argument("--no-ledger", action="store_true", help=about)
+
+
+def _add_evaluate(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The command that measures what a model's code does."""
+    sub = command("evaluate", running.evaluate, "Let a model solve small programming problems, and run their tests.")
+    sub.add_argument("model")
+    about = "run what the model writes, in a sandbox: nothing is evaluated without this"
+    sub.add_argument("--run-generated-code", action="store_true", help=about)
+    sub.add_argument("--problems", type=int, metavar="N", help="only the first N problems (default: all)")
+    sub.add_argument("--samples", type=int, default=1, help="answers for each problem (default: 1)")
+    sub.add_argument("--temperature", type=float, default=0.0, help="randomness of the answers (default: 0, none)")
+    sub.add_argument("--mode", default="chat", help="chat (default), or complete: the text of the function goes on")
+    _add_plan_options(sub)
 
 
 def _port(text: str) -> int:

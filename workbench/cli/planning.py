@@ -40,18 +40,6 @@ def models(options: argparse.Namespace) -> None:
     print_json(options, [{"name": e.name, "title": e.title, "task": e.task, "licence": e.licence} for e in entries])
 
 
-def engines(options: argparse.Namespace) -> None:
-    from workbench import engines
-
-    names = [name for name in engines.ENGINES if name != "fake"]  # that one is for tests
-    found = {name: engines.get(name).available() for name in names}
-    if not options.json:
-        rows = [(name, "yes" if a.ok else "no", a.version or f"{a.reason} {a.fix}") for name, a in found.items()]
-        print_table([("engine", "runs here", "version, or why not")], rows)
-    fields = ("ok", "version", "reason", "fix")
-    print_json(options, [{"name": n, **{field: getattr(a, field) for field in fields}} for n, a in found.items()])
-
-
 def plan(options: argparse.Namespace) -> None:
     from workbench import models, planning
     from workbench.report import text

@@ -174,6 +174,21 @@ def measure(options: argparse.Namespace) -> None:
     print_json(options, {"plan": plan.to_dict(), "measurement": result.to_dict()})
 
 
+def evaluate(options: argparse.Namespace) -> None:
+    from workbench import deployment
+    from workbench.measurement import code
+    from workbench.report import text
+
+    chosen, allowed = code.first(options.problems), options.run_generated_code
+    asked = {"samples": options.samples, "temperature": options.temperature, "mode": options.mode}
+    code.check(chosen, **asked, run_generated_code=allowed)
+    with Status() as status, deployment.deploy(make_plan(options, status), progress=status) as running:
+        result = code.evaluate(running, chosen, **asked, run_generated_code=allowed, progress=status)
+    if not options.json:
+        print(text.evaluation(result))
+    print_json(options, result.to_dict())
+
+
 def ledger(options: argparse.Namespace) -> None:
     from dataclasses import asdict
 

@@ -12,24 +12,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from workbench import folders, planning
+from workbench import folders, models, planning
 from workbench.deployment import failures, registry
 from workbench.deployment import lease as leases
 from workbench.deployment import state as states
 from workbench.deployment.state import State
 from workbench.deployment.watchdog import Orders
 from workbench.engines import Endpoint, Engine
-from workbench.errors import BadModelFile, PortTaken, ServerDied
+from workbench.errors import BadModelFile, PortTaken, ServerDied, UsageError
 from workbench.evidence import Estimate
 from workbench.evidence.ledger import Ledger
 from workbench.machine import MemoryReading, memory_bytes
+from workbench.models.infill import Infill, infill
 from workbench.planning import Plan
 from workbench.units import now
 
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from workbench.deployment.stream import Stream
 
 PORT_ATTEMPTS = 4
-START_TIMEOUT_S = 180.0
 
 Progress = Callable[[float | None, str], None]
 
@@ -93,8 +94,48 @@ class Deployment:
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if system:
             messages.insert(0, {"role": "system", "content": system})
-        given = {"messages": messages, "max_tokens": max_tokens, "temperature": temperature, **options}
-        return Stream(self._state, {name: value for name, value in given.items() if value is not None})
+        return Stream(
+            self._state, _stated(messages=messages, max_tokens=max_tokens, temperature=temperature, **options)
+        )
+
+    def complete(self, prompt: str, suffix: str | None = None, **options: Any) -> Iterator[str]:
+        """Continue a text, and yield what follows piece by piece; all arguments are those of `stream_completion`."""
+        return iter(self.stream_completion(prompt, suffix, **options))
+
+    def stream_completion(
+        self,
+        prompt: str,
+        suffix: str | None = None,
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        **options: Any,
+    ) -> Stream:
+        """Continue a text as it stands, without a chat template.
+
+        suffix: what comes after the gap, for models that can fill one in (`infill`). Raises UsageError when this one
+        cannot, and what `stream` raises.
+        """
+        from workbench.deployment.stream import Stream
+
+        if suffix is not None:
+            prompt = self._infill_prompt(prompt, suffix)
+        return Stream(self._state, _stated(prompt=prompt, max_tokens=max_tokens, temperature=temperature, **options))
+
+    @property
+    def infill(self) -> Infill | None:
+        """The tokens with which this model fills in the middle of a text; None where its vocabulary has none."""
+        path = self.plan_dict.get("model_path")
+        return infill(Path(path)) if path else None
+
+    def _infill_prompt(self, prefix: str, suffix: str) -> str:
+        tokens = self.infill
+        if tokens is None:
+            raise UsageError(
+                f"{self._state.model} cannot fill in the middle of a text: its vocabulary has no tokens for it.",
+                fix="Leave the suffix out, or take a model made for code.",
+            )
+        return tokens.prompt(prefix, suffix)
 
     def memory(self) -> MemoryReading:
         """Memory of the server's process tree now, without the watchdog."""
@@ -132,6 +173,11 @@ class Deployment:
         return f"<Deployment {self.id} of {self._state.model} on {self._state.engine} at {self.endpoint.base_url}>"
 
 
+def _stated(**options: Any) -> dict[str, Any]:
+    """The options that have a value."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def attach(name: str, *, grace_s: float = 0.0) -> Deployment:
     """Use a deployment that already runs, by its id or its model's name; raises UnknownName."""
     state = registry.find(name)
@@ -146,7 +192,7 @@ def deploy(
     grace_s: float = 0.0,
     port: int | None = None,
     share: bool = True,
-    start_timeout_s: float = START_TIMEOUT_S,
+    start_timeout_s: float | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Deployment:
@@ -154,16 +200,18 @@ def deploy(
 
     A deployment of the same model with the same settings that already runs is joined, unless `share` is False.
     keep: it stays until `workbench stop`, whoever goes; grace_s: it stays that long after its last user is gone;
-    port: the port on 127.0.0.1, a free one by default; options: those of `workbench.plan`.
+    port: the port on 127.0.0.1, a free one by default; start_timeout_s: how long the server may take until it answers,
+    by default what its engine needs; options: those of `workbench.plan`.
     Raises DoesNotFit, EngineUnavailable, StartFailed and what `workbench.plan` raises.
     """
     plan = model if isinstance(model, Plan) else planning.plan(model, engine=engine, **options)
-    terms = _Terms(keep, grace_s, port, start_timeout_s)
+    terms = _Terms(keep, grace_s, port, start_timeout_s or plan.engine.start_timeout_s)
     key = _share_key(plan, port)
     with FileLock(states.folder() / f"{key}.lock"):
         if share and (running := _join(key, terms)):
             return running
         plan.check_fits()
+        plan = _with_weights(plan, progress)
         for _ in range(0 if port else PORT_ATTEMPTS - 1):  # a free port may be taken a moment later
             with suppress(PortTaken):
                 return _start(plan, key, terms, progress)
@@ -183,12 +231,29 @@ class _Terms:
 def _share_key(plan: Plan, port: int | None) -> str:
     """Equal for plans that one server can serve; threads are left out, they depend on the moment."""
     settings = {k: v for k, v in asdict(plan.settings).items() if "threads" not in k}
+    source = models.formats.origin(plan.model)
+    if source is None or source.path is None:
+        raise UsageError(f"{plan.model.name} is only described.", fix="Name a file or folder that holds it.")
     try:
-        stat = plan.model.path.stat()
+        files = models.identity(source.path)
     except OSError as error:
-        raise BadModelFile(f"{plan.model.path} cannot be read: {error.strerror}.", fix="Plan again.") from error
-    identity = [str(plan.model.path), stat.st_size, stat.st_mtime_ns, plan.engine.name, plan.engine_version, port]
+        raise BadModelFile(f"{source.path} cannot be read: {error.strerror}.", fix="Plan again.") from error
+    identity = [str(source.path), files, plan.engine.name, plan.engine_version, port]
     return hashlib.sha256(json.dumps([settings, identity], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _with_weights(plan: Plan, progress: Progress | None) -> Plan:
+    """The plan with the file or folder that its engine opens, written first where it is not there."""
+    if plan.model.path:
+        return plan
+
+    def report(done: int, total: int, what: str) -> None:
+        if progress:
+            progress(done / total if total else None, what)
+
+    stored = plan.engine.stored_format(plan.settings.format)
+    path = models.convert(plan.model, plan.engine.container, stored, progress=report)
+    return replace(plan, model=replace(plan.model, path=path))
 
 
 def _join(key: str, terms: _Terms) -> Deployment | None:
@@ -204,7 +269,7 @@ def _that_serve(key: str) -> list[State]:
 
 def is_running(plan: Plan) -> bool:
     """Whether `deploy` would join a deployment that already runs."""
-    return plan.model.path is not None and bool(_that_serve(_share_key(plan, None)))
+    return bool(_that_serve(_share_key(plan, None)))
 
 
 def _start(plan: Plan, key: str, terms: _Terms, progress: Progress | None) -> Deployment:

@@ -8,7 +8,7 @@ An engine that the workbench cannot start yet predicts all the same, and says so
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -126,6 +126,7 @@ class Engine(ABC, Generic[AnyModel]):
     spans_devices = False
     deals_layers = False
     health_path = "/health"
+    start_timeout_s = 180.0  # how long it may take until it answers
     #: Sent with each measured request: the same prompt must cost the same twice, and an answer must be full length.
     benchmark_options: Mapping[str, object] = MappingProxyType({})
 
@@ -162,6 +163,10 @@ class Engine(ABC, Generic[AnyModel]):
             fix="Choose another engine: `workbench engines` lists them.",
         )
 
+    def variants(self, model: AnyModel, settings: Settings) -> Iterable[Settings]:
+        """These settings, and others worth comparing that give the same answers."""
+        return (settings,)
+
     def stored_format(self, format_name: str) -> str:
         """The format that the weights have on disk when they run in `format_name`; another one where the engine
         quantizes while it loads."""
@@ -188,11 +193,14 @@ class TextEngine(Engine[Model]):
         """Predict the seconds of one step: a token for each of `batch` requests, each `depth` tokens deep."""
 
     def speed(self, model: Model, settings: Settings, machine: Machine, workload: Workload) -> Mapping[str, Estimate]:
-        """prefill, decode (tok/s, one request alone), ttft (s), throughput (tok/s, `concurrency` requests at once)."""
+        """prefill, decode (tok/s, one request alone), ttft (s); for `concurrency` requests at once also throughput
+        (tok/s while all of them decode) and batch (s, from sending all to the last token)."""
         ttft = self.prefill(model, settings, machine, workload.prompt_tokens)
         step = self.decode(model, settings, machine, workload.decode_depth)
         speeds = {"prefill": ttft.rate(workload.prompt_tokens), "decode": step.rate(1), "ttft": ttft}
         if (together := settings.concurrency) > 1:
             many = self.decode(model, settings, machine, workload.decode_depth, together)
             speeds["throughput"] = many.rate(together)
+            prompts = self.prefill(model, settings, machine, workload.prompt_tokens, together)
+            speeds["batch"] = prompts.plus(many, workload.answer_tokens)
         return speeds

@@ -153,8 +153,10 @@ def in_format(model: Model, format_name: str, *, imatrix: bool | None = None, be
     if found.container == "gguf":
         return _as_gguf(model, found, imatrix, before_2026)
     tensors = tuple(quantized.stored(tensor, found.name) for tensor in model.tensors if not tensor.is_computed)
-    return replace(model, path=None, sha256=None, made_from=origin(model), tensors=tensors,
-                   file_bytes=sum(one.bytes for one in tensors), quantization=found.name, format=found.container)  # fmt: skip
+    return replace(
+        model, path=None, sha256=None, made_from=origin(model), tensors=tensors,
+        file_bytes=sum(one.bytes for one in tensors), quantization=found.name, format=found.container,
+    )  # fmt: skip
 
 
 def origin(model: Model) -> Model | None:

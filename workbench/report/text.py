@@ -13,6 +13,7 @@ from typing import Any
 from workbench.costs import Comparison
 from workbench.machine import Finding, Machine
 from workbench.measurement import Measurement
+from workbench.measurement.code import Evaluation
 from workbench.planning import Choices, Plan
 from workbench.planning.validation import Validation
 from workbench.report import figures
@@ -155,6 +156,32 @@ def comparison_table(measured: Measurement) -> str:
     """Predicted beside measured."""
     head = ("", "predicted (90 % interval)", "measured", "error")
     return columns([head, *((title, str(e), str(m), error) for title, e, m, error in rows(measured))])
+
+
+def evaluation(done: Evaluation) -> str:
+    """What became of each problem, pass@1 with its interval, and what the sandbox guarded against."""
+    lines = [("problem", "", "verdict", "")]
+    for one in done.results:
+        kinds = ", ".join(attempt.outcome.kind for attempt in one.attempts)
+        first = next((attempt.outcome for attempt in one.attempts if not attempt.outcome.passed), None)
+        why = f"{first.test}: {first.message}".removeprefix(": ") if first else ""
+        lines.append((one.problem, one.difficulty, kinds, printable(why)[:100]))
+    value, low, high = done.pass_at()
+    return "\n".join(
+        [
+            columns(lines), "",
+            f"pass@1    {value:.1%} of {len(done.results)} problems (90 % interval {low:.1%} to {high:.1%})",
+            f"Written   {done.tokens or 'unknown'} tokens in {done.seconds:.0f} s, mode {done.mode}",
+            *(f"Guarded   {text}" for text in done.protections.covered),
+            *(f"Open      {text}" for text in done.protections.not_covered),
+            f"Answers   {done.path}",
+        ]
+    )  # fmt: skip
+
+
+def printable(text: str) -> str:
+    """Text of a stranger on one line, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def columns(lines: Sequence[tuple[str, ...]]) -> str:

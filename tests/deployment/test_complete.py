@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from openai.resources import Completions
 
 import workbench
 from tests.models.test_infill import QWEN, model
@@ -31,20 +30,16 @@ def test_a_gap_needs_a_model_that_can_fill_it(fake_plan: MakePlan, tmp_path: Pat
             next(deployment.complete("a", "b"))
 
 
-def test_a_gap_is_asked_for_in_the_model_s_own_tokens(
-    fake_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gap_is_asked_for_in_the_model_s_own_tokens(fake_plan: MakePlan, tmp_path: Path) -> None:
     plan = fake_plan()
     file = model(tmp_path / "coder.gguf", QWEN.before, QWEN.after, QWEN.gap)
     sent: list[str] = []
     with workbench.deploy(replace(plan, model=replace(plan.model, path=file))) as deployment:
         assert deployment.infill == QWEN
-        create = Completions.create
-        monkeypatch.setattr(
-            Completions, "create", lambda self, **fields: sent.append(fields["prompt"]) or create(self, **fields)
-        )
-        assert "".join(deployment.complete("a", "b", max_tokens=2)) == "The quick "
-        assert "".join(deployment.complete("a", "", max_tokens=1)) == "The "
+        for suffix, answer in (("b", "The quick "), ("", "The ")):
+            stream = deployment.completion("a", suffix, max_tokens=len(answer.split()))
+            assert "".join(stream) == answer
+            sent.append(stream.fields["prompt"])
     assert sent == [QWEN.prompt("a", "b"), QWEN.prompt("a", "")]
 
 

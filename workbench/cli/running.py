@@ -189,6 +189,20 @@ def evaluate(options: argparse.Namespace) -> None:
     print_json(options, result.to_dict())
 
 
+def race(options: argparse.Namespace) -> None:
+    from workbench import measurement
+    from workbench.report import text
+
+    uses, engines = (tuple(one for one in given.split(",") if one) for given in (options.uses, options.engines))
+    with Status(quiet=options.json) as status:
+        found = measurement.race(
+            options.model, uses, engines=engines, repeats=options.repeats, lossy=options.lossy, progress=status
+        )
+    if not options.json:
+        print("\n\n".join(text.race(one) for one in found))
+    print_json(options, [one.to_dict() for one in found])
+
+
 def ledger(options: argparse.Namespace) -> None:
     from dataclasses import asdict
 
@@ -215,13 +229,15 @@ def dashboards(options: argparse.Namespace) -> None:
 
 
 def make_plan(options: argparse.Namespace, progress: Callable[[float | None, str], None] | None = None) -> Any:
-    from workbench import models, planning
+    from workbench import engines, models, planning
 
     def fetched(done: int, total: int | None, what: str) -> None:
         if progress:
             progress(done / total if total else None, what)
 
+    # an app knows its models by names of its own
+    model = options.model if options.engine in engines.APPS else models.get(options.model, progress=fetched)
     return planning.plan(
-        models.get(options.model, progress=fetched), engine=options.engine, context=options.context,
+        model, engine=options.engine, format=options.format, context=options.context,
         concurrency=options.concurrency, threads=options.threads,
     )  # fmt: skip

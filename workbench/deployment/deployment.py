@@ -25,7 +25,7 @@ from workbench.deployment import failures, registry
 from workbench.deployment import lease as leases
 from workbench.deployment import state as states
 from workbench.deployment.state import State
-from workbench.deployment.watchdog import Orders
+from workbench.deployment.watchdog import TERMINATE_S, Orders
 from workbench.engines import Endpoint, Engine
 from workbench.errors import BadModelFile, PortTaken, ServerDied, UsageError
 from workbench.evidence import Estimate
@@ -94,15 +94,14 @@ class Deployment:
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if system:
             messages.insert(0, {"role": "system", "content": system})
-        return Stream(
-            self._state, _stated(messages=messages, max_tokens=max_tokens, temperature=temperature, **options)
-        )
+        given = {"messages": messages, "max_tokens": max_tokens, "temperature": temperature, **options}
+        return Stream(self._state, {name: value for name, value in given.items() if value is not None})
 
     def complete(self, prompt: str, suffix: str | None = None, **options: Any) -> Iterator[str]:
-        """Continue a text, and yield what follows piece by piece; all arguments are those of `stream_completion`."""
-        return iter(self.stream_completion(prompt, suffix, **options))
+        """Continue a text, and yield what follows piece by piece; the arguments are those of `completion`."""
+        return iter(self.completion(prompt, suffix, **options))
 
-    def stream_completion(
+    def completion(
         self,
         prompt: str,
         suffix: str | None = None,
@@ -111,7 +110,7 @@ class Deployment:
         temperature: float | None = None,
         **options: Any,
     ) -> Stream:
-        """Continue a text as it stands, without a chat template.
+        """Continue a text as it stands, without a chat template; a stream like that of `stream`.
 
         suffix: what comes after the gap, for models that can fill one in (`infill`). Raises UsageError when this one
         cannot, and what `stream` raises.
@@ -120,7 +119,8 @@ class Deployment:
 
         if suffix is not None:
             prompt = self._infill_prompt(prompt, suffix)
-        return Stream(self._state, _stated(prompt=prompt, max_tokens=max_tokens, temperature=temperature, **options))
+        given = {"prompt": prompt, "max_tokens": max_tokens, "temperature": temperature, **options}
+        return Stream(self._state, {name: value for name, value in given.items() if value is not None})
 
     @property
     def infill(self) -> Infill | None:
@@ -162,8 +162,10 @@ class Deployment:
     def stop(self) -> None:
         """End the deployment for all its users and return when everything is gone."""
         self._close_client()
-        leases.stop(self._state)
-        self._lease.leave()
+        try:
+            leases.stop(self._state)
+        finally:
+            self._lease.leave()
 
     def _close_client(self) -> None:
         if client := self.__dict__.pop("client", None):
@@ -171,11 +173,6 @@ class Deployment:
 
     def __repr__(self) -> str:
         return f"<Deployment {self.id} of {self._state.model} on {self._state.engine} at {self.endpoint.base_url}>"
-
-
-def _stated(**options: Any) -> dict[str, Any]:
-    """The options that have a value."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def attach(name: str, *, grace_s: float = 0.0) -> Deployment:
@@ -231,20 +228,30 @@ class _Terms:
 def _share_key(plan: Plan, port: int | None) -> str:
     """Equal for plans that one server can serve; threads are left out, they depend on the moment."""
     settings = {k: v for k, v in asdict(plan.settings).items() if "threads" not in k}
-    source = models.formats.origin(plan.model)
-    if source is None or source.path is None:
-        raise UsageError(f"{plan.model.name} is only described.", fix="Name a file or folder that holds it.")
-    try:
-        files = models.identity(source.path)
-    except OSError as error:
-        raise BadModelFile(f"{source.path} cannot be read: {error.strerror}.", fix="Plan again.") from error
-    identity = [str(source.path), files, plan.engine.name, plan.engine_version, port]
+    identity = [plan.model.name, *_file_identity(plan), plan.engine.name, plan.engine_version, port]
     return hashlib.sha256(json.dumps([settings, identity], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _file_identity(plan: Plan) -> list[Any]:
+    """What tells one model file from another; nothing for a model that an app keeps where we cannot look."""
+    path = plan.model.path or _source_path(plan)
+    if path is None:
+        return []
+    try:
+        return [str(path), models.identity(path)]
+    except OSError as error:
+        raise BadModelFile(f"{path} cannot be read: {error.strerror}.", fix="Plan again.") from error
+
+
+def _source_path(plan: Plan) -> Path | None:
+    """The file that the weights are made of."""
+    source = getattr(plan.model, "made_from", None)
+    return source.path if source else None
 
 
 def _with_weights(plan: Plan, progress: Progress | None) -> Plan:
     """The plan with the file or folder that its engine opens, written first where it is not there."""
-    if plan.model.path:
+    if plan.model.path or plan.engine.keeps_models:
         return plan
 
     def report(done: int, total: int, what: str) -> None:
@@ -269,7 +276,7 @@ def _that_serve(key: str) -> list[State]:
 
 def is_running(plan: Plan) -> bool:
     """Whether `deploy` would join a deployment that already runs."""
-    return bool(_that_serve(_share_key(plan, None)))
+    return plan.model.path is not None and bool(_that_serve(_share_key(plan, None)))
 
 
 def _start(plan: Plan, key: str, terms: _Terms, progress: Progress | None) -> Deployment:
@@ -319,13 +326,16 @@ def _orders(plan: Plan, key: str, terms: _Terms) -> Orders:
     launch = plan.engine.launch(plan.model, plan.settings, port, api_key)
     state = State(
         id=f"{folders.file_name(plan.model.name)[:24]}-{secrets.token_hex(3)}",
-        model=plan.model.name, engine=plan.engine.name, served_model=plan.engine.served_model(plan.model),
+        model=plan.model.name, engine=plan.engine.name,
+        served_model=launch.served_model or plan.engine.served_model(plan.model),
         status=states.STARTING, created=now(), host=states.this_host(), share_key=key, keep=terms.keep,
-        base_url=f"http://127.0.0.1:{port}/v1", api_key=api_key, plan=plan.to_dict(),
+        base_url=launch.base_url or f"http://127.0.0.1:{port}/v1", api_key=launch.api_key or api_key,
+        app_port=launch.app_port or 0, plan=plan.to_dict(),
     )  # fmt: skip
     return Orders(
         state=asdict(state), argv=list(launch.argv), env=dict(launch.env), port=port,
         health_path=plan.engine.health_path, start_timeout_s=terms.start_timeout_s, grace_s=terms.grace_s,
+        terminate_s=launch.ends_within_s or TERMINATE_S,
     )  # fmt: skip
 
 

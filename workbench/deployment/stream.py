@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Stream:
     """The pieces of one answer, in the order they come. Nothing is sent before the first one is asked for.
 
-    fields: of the request; with a `prompt` among them a text is continued, else `messages` are answered.
+    fields: what is sent: `messages` for a chat, `prompt` for a text to be continued, and the options;
     finish_reason: 'stop' when the model ended its answer, 'length' when it was cut at the most tokens or at the end of
     the context, None as long as the answer grows or when it was closed; usage: the server's own count of tokens, None
     until it says so. Raises UsageError when the prompt does not fit the context, ServerDied when the server goes away.
@@ -36,7 +36,7 @@ class Stream:
         self.finish_reason: str | None = None
         self.usage: CompletionUsage | None = None
         self.closed = False
-        self._state, self._fields = state, fields
+        self._state, self.fields = state, fields
         self._transport = _Transport()
         self._pieces = self._read()
 
@@ -58,13 +58,13 @@ class Stream:
 
     def _read(self) -> Generator[str, None, None]:
         _check_alive(self._state)
-        continues = "prompt" in self._fields
+        continues = "prompt" in self.fields
         with failures.explained(self._state), httpx2.Client(transport=self._transport, trust_env=False) as connection:
             try:
                 with self._open(connection) as chunks:
                     for chunk in chunks:
                         for choice in chunk.choices:
-                            said = None if continues else choice.delta
+                            said = None if continues else choice.delta  # no call of ours for a token: it would add up
                             if piece := choice.text if said is None else said.content or reasoning_in(said):
                                 yield piece
                             self.finish_reason = choice.finish_reason or self.finish_reason
@@ -80,9 +80,9 @@ class Stream:
         client = openai.OpenAI(
             base_url=state.base_url, api_key=state.api_key, max_retries=0, http_client=connection
         )  # fmt: skip
-        create: Any = client.completions.create if "prompt" in self._fields else client.chat.completions.create
+        create: Any = client.completions.create if "prompt" in self.fields else client.chat.completions.create
         return create(
-            model=state.served_model, stream=True, stream_options={"include_usage": True}, **self._fields
+            model=state.served_model, stream=True, stream_options={"include_usage": True}, **self.fields
         )  # fmt: skip
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 from workbench.costs import Comparison
 from workbench.machine import Finding, Machine
-from workbench.measurement import Measurement
+from workbench.measurement import Measurement, Race
 from workbench.measurement.code import Evaluation
-from workbench.planning import Choices, Plan
+from workbench.planning import Choices, Pick, Plan
 from workbench.planning.validation import Validation
 from workbench.report import figures
 from workbench.report.guided import Tour
 from workbench.report.html import rows
-from workbench.units import format_bytes, format_usd
+from workbench.units import format_bytes, format_usd, format_value
 
 
 def machine(found: Machine) -> str:
@@ -133,6 +133,35 @@ def where(one: Plan) -> str:
 def format_of(model: Any) -> str:
     """The format a model is in."""
     return str(getattr(model, "quantization", model.format))
+
+
+def pick(found: Pick) -> str:
+    """The candidates of a use, best first, and what was refused."""
+    unit = {"latency": "one answer", "throughput": "all answers", "memory": "peak memory"}[found.use.goal]
+    head = ("", "engine, format", f"{unit} (90 % interval)", "memory", "threads")
+    lines = [
+        (str(number), one.label, str(one.score), str(one.plan.memory[0].total),
+         f"{one.plan.settings.prefill_threads} and {one.plan.settings.threads}")
+        for number, one in enumerate(found.candidates, 1)
+    ]  # fmt: skip
+    refused = [f"Refused {r.engine} {r.format}: {r.reason} {r.fix}".replace("  ", " ") for r in found.refused]
+    workload = f"{found.use.workload.prompt_tokens} tokens in, {found.use.workload.answer_tokens} out"
+    what = f"For {found.use.name}: {workload}, {found.use.concurrency} at once"
+    reason = [f"Because {found.reason}"] if found.candidates else ["Nothing here can be started."]
+    return "\n".join([what, "", columns([head, *lines]), "", *reason, *refused])
+
+
+def race(found: Race) -> str:
+    """The laps of one use, beside what was predicted, and the regret of the pick."""
+    unit = "B" if found.use.goal == "memory" else "s"
+    head = (found.use.name, "predicted", "measured", "")
+    best, lines = found.best, []
+    for number, lap in enumerate(found.laps):
+        marks = ["picked"] * (number == 0) + ["best"] * (lap == best)
+        numbers = ["unknown" if one is None else format_value(one, unit) for one in (lap.predicted, lap.measured)]
+        lines.append((lap.label, *numbers, ", ".join(marks) or lap.failure[:80]))
+    regret = "unknown: the pick could not be measured" if found.regret is None else f"{found.regret:.1%} of the best"
+    return f"{columns([head, *lines])}\nRegret of the pick: {regret}."
 
 
 def validation(found: Validation) -> str:

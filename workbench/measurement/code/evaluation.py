@@ -218,13 +218,10 @@ class _Writer:
         if room < 64:
             raise UsageError(f"A context of {2 * room} tokens leaves no room to write.", fix="Ask for 512 or more.")
         options: dict[str, Any] = {
-            "max_tokens": min(ANSWER_TOKENS, room),
-            "temperature": self.temperature,
-            "seed": sample,
-        }
+            "max_tokens": min(ANSWER_TOKENS, room), "temperature": self.temperature, "seed": sample,
+        }  # fmt: skip
         if self.mode == "complete":
-            prompt = extraction.without_end(problem.prompt)
-            return self.deployment.stream_completion(prompt, stop=[*STOPS], **options)
+            return self.deployment.completion(extraction.without_end(problem.prompt), stop=[*STOPS], **options)
         return self.deployment.stream(REQUEST.format(prompt=problem.prompt), **options)
 
 

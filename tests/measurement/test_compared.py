@@ -44,6 +44,14 @@ def test_each_plan_is_asked_the_same_and_let_go(fake_plan: Callable[..., Plan]) 
     assert workbench.deployments() == []
 
 
+def test_one_that_fails_says_why_and_the_others_go_on(fake_plan: Callable[..., Plan]) -> None:
+    dead, alive = ask_each([fake_plan(load_s=60, exit_after_s=0.1), fake_plan()], "Hi.", max_tokens=2)
+    assert "did not start" in dead.failure
+    assert (dead.answer, dead.measured) == (None, {})
+    assert alive.answer
+    assert alive.failure == ""
+
+
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from workbench.errors import DoesNotFit, EngineUnavailable, ServerDied, UsageError
+from workbench.machine import Machine
 from workbench.measurement import Compared
 from workbench.ui import conversation, engine_choice
 from workbench.ui.chat_model import Chat, Steps
@@ -461,9 +463,21 @@ def test_a_choice_becomes_options() -> None:
         engine_choice.options("auto:NF4")
 
 
-def test_one_engine_gets_company_if_there_is_any() -> None:
-    assert engine_choice.with_another(["a", "b"]) == ["a", "b"]
-    assert engine_choice.with_another(["fake"]) == ["fake", "llama.cpp"]
+def test_one_engine_gets_company_if_there_is_any(
+    machine: Machine, embedded_model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"machine": machine, "context": 512, "threads": 1}
+    model = str(embedded_model_path)
+    alone, other = engine_choice.plans(model, ["fake"], **settings)
+    assert (alone.engine.name, other.engine.name) == ("fake", "llama.cpp")
+    assert len(engine_choice.plans(model, ["fake", "llama.cpp"], **settings)) == 2
+    monkeypatch.setattr(engine_choice, "listed", lambda: (engine_choice.Choice("tensorrt-llm", "needs a GPU"),))
+    assert len(engine_choice.plans(model, ["fake"], **settings)) == 1  # nothing else can run here
+
+
+def test_a_choice_that_cannot_run_is_refused(machine: Machine, embedded_model_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"llama\.ccp"):
+        engine_choice.plans(str(embedded_model_path), ["llama.ccp"], machine=machine)
 
 
 def test_messages_leave_out_what_nobody_answered() -> None:

@@ -58,12 +58,14 @@ class Stream:
 
     def _read(self) -> Generator[str, None, None]:
         _check_alive(self._state)
+        continues = "prompt" in self.fields
         with failures.explained(self._state), httpx2.Client(transport=self._transport, trust_env=False) as connection:
             try:
                 with self._open(connection) as chunks:
                     for chunk in chunks:
                         for choice in chunk.choices:
-                            if piece := _text(choice):
+                            said = None if continues else choice.delta  # no call of ours for a token: it would add up
+                            if piece := choice.text if said is None else said.content or reasoning_in(said):
                                 yield piece
                             self.finish_reason = choice.finish_reason or self.finish_reason
                         self.usage = chunk.usage or self.usage
@@ -109,12 +111,6 @@ class _Transport(httpx2.HTTPTransport):
         if self._socket is not None:
             with suppress(OSError):  # the other side was faster
                 self._socket.shutdown(socket.SHUT_RDWR)
-
-
-def _text(choice: Any) -> str:
-    """The text of a chunk, of a chat or of a completion."""
-    delta = getattr(choice, "delta", None)
-    return (choice.text if delta is None else delta.content or reasoning_in(delta)) or ""
 
 
 def reasoning_in(delta: Any) -> str:

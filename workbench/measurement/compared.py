@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.deployment import deploy
+from workbench.errors import WorkbenchError
 from workbench.evidence import Estimate
 from workbench.measurement.answers import Answer, ask
 from workbench.planning import Plan, decode_bound, of_request
@@ -21,11 +22,13 @@ def label(plan: Plan) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What one engine said, and the memory (bytes) that its processes held afterwards. Either may not be there yet."""
+    """What one engine said, and the memory (bytes) that its processes held afterwards. Either may not be there yet;
+    failure says why it never will."""
 
     plan: Plan
     answer: Answer | None = None
     memory_bytes: int | None = None
+    failure: str = ""
 
     @property
     def label(self) -> str:
@@ -65,7 +68,7 @@ class Compared:
         return {
             "label": self.label, "text": self.answer.text if self.answer else "", "measured": dict(self.measured),
             "predicted": dict(self.predicted), "bound_tok_per_s": self.bound.value,
-            "share_of_bound": self.share_of_bound,
+            "share_of_bound": self.share_of_bound, "failure": self.failure,
         }  # fmt: skip
 
 
@@ -78,14 +81,17 @@ def ask_each(
 ) -> list[Compared]:
     """Deploy each plan in turn, ask it the same, and let go of it; options: those of `Deployment.stream`.
 
-    One after the other: two at once would slow each other down.
+    One after the other: two at once would slow each other down. One that fails says why; the others go on.
     """
-    found = []
-    for plan in plans:
-        with deploy(plan, progress=progress) as deployment:
-            answer = ask(deployment, prompt, **options)
-            found.append(Compared(plan, answer, deployment.memory().bytes))
-    return found
+
+    def asked(plan: Plan) -> Compared:
+        try:
+            with deploy(plan, progress=progress) as deployment:
+                return Compared(plan, ask(deployment, prompt, **options), deployment.memory().bytes)
+        except WorkbenchError as error:
+            return Compared(plan, failure=str(error))
+
+    return [asked(plan) for plan in plans]
 
 
 def departures(answers: Sequence[Sequence[str]]) -> list[int | None]:

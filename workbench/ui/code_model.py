@@ -20,10 +20,8 @@ from workbench.report import MODEL
 from workbench.ui import engine_choice, machine_choice
 from workbench.ui.engine_choice import AUTO
 from workbench.ui.jobs import Context
-from workbench.ui.stepwise import Stepwise, checked, in_bytes
+from workbench.ui.stepwise import GRACE_S, Stepwise, checked, in_bytes
 
-GRACE_S: Final = 30.0
-"""How long the model that completes waits for a reloaded page."""
 COMPLETION_TOKENS: Final = 160
 PREFIX: Final = 'def mean(numbers):\n    """Return the mean of a list of numbers, or None if it is empty."""'
 

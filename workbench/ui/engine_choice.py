@@ -5,14 +5,17 @@ A choice is written 'llama.cpp', 'transformers:BF16', or 'auto' for what the wor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
-from workbench import engines
+from workbench import engines, models, planning
 from workbench.engines import Availability, Engine
-from workbench.errors import UsageError
-from workbench.models import formats
+from workbench.errors import UsageError, WorkbenchError
+from workbench.models import Model, formats
+from workbench.planning import Plan
 
 AUTO: Final = "auto"
 TEST_ONLY: Final = "fake"
@@ -49,13 +52,23 @@ def looked_at(choices: Sequence[Choice]) -> tuple[Choice, ...]:
     )  # fmt: skip
 
 
-def with_another(chosen: Sequence[str], capability: str = "chat") -> list[str]:
-    """The choices, and where there is only one of them the next engine that can run here, to compare it with."""
-    if len(chosen) != 1:
-        return list(chosen)
-    able = [one.name for one in looked_at(listed(capability)) if not one.refused]
-    others = able[1:] if chosen[0] == AUTO else [name for name in able if name != engine_of(chosen[0])]
-    return [*chosen, *others[:1]]
+def plans(model: str, chosen: Sequence[str], **settings: Any) -> list[Plan]:
+    """A plan of each choice, and where there is only one, of the next engine that could run the model here too.
+
+    settings: those of `workbench.plan`, which says what it raises for a choice that cannot run.
+    """
+    found = models.get(model)
+    made = [planning.plan(found, **options(one), **settings) for one in chosen]
+    if len(made) == 1:
+        others = (one.name for one in listed() if one.name != made[0].engine.name)
+        made += islice(_possible(found, others, settings), 1)
+    return made
+
+
+def _possible(model: Model, names: Iterable[str], settings: Mapping[str, Any]) -> Iterator[Plan]:
+    for name in names:
+        with suppress(WorkbenchError):
+            yield planning.plan(model, engine=name, **settings)
 
 
 def engine_of(choice: str) -> str:
@@ -63,7 +76,7 @@ def engine_of(choice: str) -> str:
     return choice.partition(":")[0].strip()
 
 
-def options(choice: str) -> dict[str, str]:
+def options(choice: str) -> dict[str, Any]:
     """A choice as options of `workbench.plan`: the engine, and the format where one is asked for."""
     engine, _, wanted = (part.strip() for part in choice.partition(":"))
     if not engine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks import (
+    code_models,
     deployments,
     endings,
     engines_tested,
@@ -22,6 +23,7 @@ from benchmarks import (
 from benchmarks.record import write
 
 BENCHMARKS = {
+    "code_models": code_models.run,
     "deployments": deployments.run,
     "endings": endings.run,
     "engines_tested": engines_tested.run,

@@ -5,7 +5,7 @@ Facts only. What an engine costs in memory and time, and how it is started, is t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 
@@ -13,6 +13,8 @@ from workbench.catalog.loader import load
 from workbench.catalog.names import Names
 from workbench.errors import UnknownName
 
+#: The systems that something is installed on, as `platform.system` calls them, and macOS.
+PLATFORMS = frozenset({"Linux", "macOS", "Windows"})
 TASKS = frozenset({"chat", "complete", "embed", "transcribe", "speak", "imagine"})
 
 
@@ -47,6 +49,9 @@ class AppEntry:
     """An all-in-one application. interface: desktop, web, command line, API; engines: what runs inside.
 
     api: which protocols it speaks; port: of its API by default; web_port: of its page, where that is another.
+    install: how it is installed on Linux, macOS and Windows, a command or where to get it; start: the command that
+    starts its API by hand; pull: the one that brings a model, with NAME for the model; known_versions: beginnings of
+    the versions whose documentation was read; memory_bytes: what it was seen to take itself, without any model.
     """
 
     name: str
@@ -62,11 +67,18 @@ class AppEntry:
     source: str
     checked: date
     web_port: int | None = None
+    install: dict[str, str] = field(default_factory=dict)
+    start: str = ""
+    pull: str = ""
+    known_versions: tuple[str, ...] = ()
+    memory_bytes: int | None = None
     note: str = ""
     aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_tasks(self.serves)
+        if unknown := set(self.install) - PLATFORMS:
+            raise ValueError(f"install names {sorted(unknown)[0]!r}, expected {', '.join(sorted(PLATFORMS))}")
 
 
 def _check_tasks(serves: tuple[str, ...]) -> None:

@@ -32,6 +32,7 @@ class State:
     """What is known of one deployment. `share_key` is equal for deployments that can serve each other's users.
 
     host: the system and pid namespace whose process numbers these are; control: the watchdog's socket.
+    app_port: of the app that serves the model, whose processes count as the deployment's; 0 for a server of our own.
     `failure` is set when `status` is failed or died: kind (port_taken, exited, timeout, supervisor), text, exit_code.
     """
 
@@ -51,6 +52,7 @@ class State:
     watchdog_started: float = 0.0
     control: str = ""
     server_pid: int = 0
+    app_port: int = 0
     failure: dict[str, Any] = field(default_factory=dict)
 
     def update(self, **changes: Any) -> State:
@@ -82,10 +84,16 @@ class State:
         if not self.failure:
             self.log_path.unlink(missing_ok=True)
 
+    def root_pid(self) -> int:
+        """The server, or the app that serves; 0 before it was started, and for another user's app."""
+        from workbench.machine import listener  # for those who look at a deployment; the watchdog never does
+
+        return (listener(self.app_port) or 0) if self.app_port else self.server_pid
+
     def server_pids(self) -> list[int]:
         """The server and everything below it; none before it was started."""
         try:
-            server = psutil.Process(self.server_pid) if self.server_pid else None
+            server = psutil.Process(pid) if (pid := self.root_pid()) else None
             return [process.pid for process in [server, *server.children(recursive=True)]] if server else []
         except psutil.Error:
             return []

@@ -13,6 +13,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -33,6 +35,7 @@ NOT_GENERATIVE = frozenset({
     "clip", "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3",
     "eurobert", "t5encoder", "wavtokenizer-dec", "gemma-embedding",
 })  # fmt: skip
+CACHE_BLOCK_VALUES = 32  # values in a block of a quantized cache
 #: On an abort, no debugger: its talk would bury the reason, which is the last line of the log.
 _QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
 
@@ -83,6 +86,14 @@ class LlamaCpp(TextEngine):
                 "Choose a language model; `workbench models` lists some.",
             )  # fmt: skip
         return Availability(True)
+
+    def variants(self, model: Model, settings: Settings) -> Iterator[Settings]:
+        """Flash attention costs decode at depth on a CPU; a cache of 8 bits is half as large."""
+        yield settings
+        yield replace(settings, flash_attention=False)
+        lengths = (model.architecture.key_length, model.architecture.value_length)
+        if all(length % CACHE_BLOCK_VALUES == 0 for length in lengths):
+            yield replace(settings, cache_type="q8_0")
 
     # -- memory ------------------------------------------------------------------------------------------------
 

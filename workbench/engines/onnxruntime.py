@@ -7,10 +7,13 @@ that double: that part stays unknown, and so does the sum.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from workbench.engines.contract import Availability, Settings
 from workbench.engines.device_memory import Needs, driver_context, weight_format
 from workbench.engines.llamacpp_memory import RECURRENT, is_recurrent
 from workbench.engines.predicted_engine import PredictedEngine
+from workbench.engines.runtime import TextRuntime
 from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Machine
 from workbench.models import Model
@@ -58,6 +61,12 @@ class OnnxRuntime(PredictedEngine):
         if len(settings.devices) > 1:
             return Availability(False, "ONNX Runtime GenAI runs on one device.", "Name one.")
         return super().runs_on(model, settings, machine)
+
+    def runtime(self, path: Path, settings: Settings) -> TextRuntime:
+        """Load a folder of the model builder."""
+        from workbench.engines.onnxruntime_runtime import OnnxTextRuntime
+
+        return OnnxTextRuntime(path, settings)
 
     def memory(self, model: Model, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
         cards = settings.accelerators(machine)

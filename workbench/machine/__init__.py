@@ -17,6 +17,8 @@ from workbench.machine.processes import (
     busy_cores,
     cpu_seconds,
     descendants,
+    listener,
+    listening_ports,
     memory_bytes,
     shared_bytes,
 )
@@ -39,6 +41,8 @@ __all__ = [
     "from_raw",
     "judge",
     "kept",
+    "listener",
+    "listening_ports",
     "memory_bytes",
     "probe",
     "raw",

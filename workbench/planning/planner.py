@@ -9,9 +9,12 @@ from typing import Any
 
 from workbench import engines, models
 from workbench.engines import CHAT, Availability, Engine, Settings, Workload
+from workbench.engines.apps.engine import Listed
+from workbench.engines.llamacpp import CACHE_BLOCK_VALUES
 from workbench.errors import EngineUnavailable, UnsupportedModel, UsageError
 from workbench.machine import Machine, calibrate, probe
 from workbench.models import Model
+from workbench.planning import listed
 from workbench.planning import threads as thread_choice
 from workbench.planning.plans import Plan, Refusal, predict
 from workbench.planning.shapes import can_take, obtainable, settings_format, shape_text
@@ -22,7 +25,6 @@ LEAST_CONTEXT = 128  # room for a chat template, a question and an answer
 #: Types of a KV cache that is not quantized, and that is: those that llama.cpp's server can be asked for.
 PLAIN_CACHE_TYPES = ("f32", "f16", "bf16")
 QUANTIZED_CACHE_TYPES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
-CACHE_BLOCK_VALUES = 32  # values in a block of each of the quantized types
 
 
 def plan(
@@ -33,7 +35,7 @@ def plan(
     format: str | None = None,  # noqa: A002 - the field's own word
     context: int | None = None,
     concurrency: int = 1,
-    threads: int | None = None,
+    threads: int | thread_choice.Threads | None = None,
     cache_type: str = "f16",
     flash_attention: bool = True,
     prompt_cache_bytes: int = 0,
@@ -46,12 +48,18 @@ def plan(
     cache_type: element type of the KV cache, see `check_cache_type`; the other settings are those of `Settings`.
     Raises UnknownName, BadModelFile, UnsupportedModel, EngineUnavailable or UsageError.
     """
-    model = models.get(model) if isinstance(model, str) else model
+    if isinstance(model, str):
+        model = _named(model, engine) or models.get(model)
+    if isinstance(model, Listed):
+        asked = {"context": context or DEFAULT_CONTEXT, "concurrency": check_concurrency(concurrency)}
+        return listed.plan(model, engine, machine, **asked, workload=workload)
     here = probe()
     machine = machine or calibrate(here)
     chosen, version, refused = _choose_engine(model, machine, engine, format)
     model = shape_text(model, chosen, format)
-    if threads is None:  # a machine that is only described has nothing else to do
+    if isinstance(threads, thread_choice.Threads):
+        count = threads
+    elif threads is None:  # a machine that is only described has nothing else to do
         busy = None if machine.fingerprint() == here.fingerprint() else 0.0
         count = thread_choice.choose(machine, busy)
     else:
@@ -76,6 +84,13 @@ def _written(model: Model, engine: Engine[Any]) -> tuple[str, ...]:
     stored = models.formats.in_format(model, engine.stored_format(model.quantization))
     size = format_bytes(stored.weight_bytes)
     return (f"its weights are written as {engine.container} once, {stored.quantization}, {size} on disk",)
+
+
+def _named(name: str, engine: str | Engine[Any]) -> Any:
+    """The model that the engine asked for knows by this name, for apps with models of their own."""
+    if engine == "auto":
+        return None
+    return (engines.get(engine) if isinstance(engine, str) else engine).named(name)
 
 
 def _choose_engine(

@@ -32,7 +32,6 @@ GGUF_FORMATS = (
     "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "Q3_K_M", "IQ3_XXS", "Q2_K", "IQ2_XXS",
 )  # fmt: skip
 TORCH_FORMATS = (
-    "FP32",
     "BF16",
     "FP8",
     "LLM.int8",
@@ -101,7 +100,7 @@ def choices(
     settings = settings_for(found, context=context, concurrency=concurrency, image=image, machine=machine)
     plans: list[Plan] = []
     refused: list[Refusal] = []
-    for one, shaped in _combinations(found, engine, format):
+    for one, shaped in combinations(found, engine, format):
         try:
             plan = place(
                 shaped, one, replace(settings, format=shaped.format), machine, workload.within(settings.context)
@@ -121,7 +120,7 @@ def choices(
     return Choices(found.name, machine, tuple(ranked), tuple(refused), rule)
 
 
-def _combinations(model: AnyModel, engine: str, format_name: str | None) -> Iterable[tuple[Engine[Any], AnyModel]]:
+def combinations(model: AnyModel, engine: str, format_name: str | None) -> Iterable[tuple[Engine[Any], AnyModel]]:
     """Each engine with the model in each format it runs; a file stays in the format it has."""
     from workbench import engines
 

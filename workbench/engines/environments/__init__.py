@@ -297,7 +297,8 @@ def users(folder: Path) -> list[int]:
 
 def _maps(process: Any, inside: str) -> bool:
     """Whether a process has a file below `inside` in memory; some systems do not tell."""
-    return hasattr(process, "memory_maps") and any(one.path.startswith(inside) for one in process.memory_maps())
+    maps = getattr(process, "memory_maps", None)
+    return maps is not None and any(one.path.startswith(inside) for one in maps())
 
 
 def folder_bytes(folder: Path) -> int:

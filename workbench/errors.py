@@ -10,6 +10,8 @@
     ├── AssetUnavailable       no source could deliver the file (offline, removed, refused)
     ├── NoSpace                the disk cannot hold what is to be written
     ├── EngineUnavailable      the engine is not installed or cannot run on this machine
+    │   └── AppRefused         an app answered a request with an error
+    ├── ContextTooShort        an app runs the model with less context than was asked for
     ├── MissingExtra           an optional part of the workbench is not installed
     ├── StartFailed            the server did not come up
     ├── ServerDied             the server was up and is gone
@@ -94,6 +96,18 @@ class NoSpace(WorkbenchError):
 
 class EngineUnavailable(WorkbenchError):
     """The engine is not installed or cannot run on this machine."""
+
+
+class AppRefused(EngineUnavailable):
+    """An app answered a request with an error; `status` is the HTTP status, 0 for an error inside a stream."""
+
+    def __init__(self, what: str, *, status: int = 0, fix: str = "") -> None:
+        super().__init__(what, fix=fix)
+        self.status = status
+
+
+class ContextTooShort(WorkbenchError):
+    """An app runs the model with less context than was asked for, and would cut prompts without a word."""
 
 
 class MissingExtra(WorkbenchError):

@@ -12,6 +12,7 @@ import pytest
 from tests.cli.conftest import Command
 from workbench.cli.output import Status
 from workbench.evidence.ledger import Ledger
+from workbench.machine import Machine
 
 pytestmark = pytest.mark.usefixtures("calm")
 FAKE = ("--engine", "fake")
@@ -206,3 +207,15 @@ def test_an_answer_is_never_overwritten(capsys: pytest.CaptureFixture[str], monk
     assert out == "reaches the Earth's\ndone\n"
     between = err[err.index("starting") : err.index("warm-up")]
     assert between.count("\x1b[K") == 1  # before the answer; after it there was a new line instead
+
+
+def test_a_walkthrough_as_text_and_as_json(command: Command, calm: Machine) -> None:
+    shown = command("walkthrough", "1")
+    assert shown.status == 0
+    assert "convert_hf_to_gguf.py" in shown.out
+    found = command("walkthrough", "1", "--device", "RTX 4090", "--context", "4096", "--json").json
+    assert found["verdict"] == "fits"
+    assert {"guide", "status", "commands", "why", "source", "installed"} == set(found["steps"][0])
+    wrong = command("walkthrough", "x")
+    assert (wrong.status, wrong.out) == (2, "")
+    assert "Known: 1" in wrong.err

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +18,10 @@ from workbench.machine import (
     busy_cores,
     cpu_seconds,
     descendants,
+    listener,
+    listening_ports,
     memory_bytes,
+    oldest,
     shared_bytes,
 )
 from workbench.machine import processes as room
@@ -172,3 +178,31 @@ def test_a_file_that_a_stranger_maps_too_is_counted_in_full(tmp_path):
             )  # their interpreters are shared as well
             assert shared_bytes([one.pid, stranger.pid], file) == 0  # one tree: its own sharing is no loss
     assert shared_bytes([one.pid], file) == 0
+
+
+def test_whoever_listens_is_found_by_the_port() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        assert listener(port) is None, "bound, and nobody listens yet"
+        server.listen()
+        assert listener(port) == os.getpid()
+        assert port in listening_ports(os.getpid())
+    assert listener(port) is None
+    assert listening_ports(2**22 + 1) == []
+
+
+def test_a_process_is_found_by_its_name(tmp_path: Path) -> None:
+    name = "wb-oldest-one"
+    program = tmp_path / name
+    program.symlink_to("/bin/sleep")
+    assert oldest(name) is None
+    with subprocess.Popen([program, "30"]) as first, subprocess.Popen([program, "30"]) as second:
+        try:
+            deadline = time.monotonic() + 10
+            while oldest(name) is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert oldest(name) == first.pid
+        finally:
+            first.kill()
+            second.kill()

@@ -18,7 +18,8 @@ from workbench.catalog.instances import Instance, instance, instances, refresh
 from workbench.catalog.loader import FOLDER, load
 from workbench.catalog.model_names import NOISE, readings, strip_format
 from workbench.catalog.names import Names
-from workbench.catalog.software import AppEntry, EngineEntry, app, apps, engine, engines
+from workbench.catalog.software import AppEntry, EngineEntry, app, apps, engine, engines, this_platform
+from workbench.catalog.walkthroughs import Walkthrough, WalkthroughModel, WalkthroughStep, walkthrough, walkthroughs
 from workbench.errors import UnknownName
 
 
@@ -166,6 +167,9 @@ __all__ = [
     "Recipe",
     "Sources",
     "Stale",
+    "Walkthrough",
+    "WalkthroughModel",
+    "WalkthroughStep",
     "accelerator",
     "accelerators",
     "app",
@@ -186,4 +190,7 @@ __all__ = [
     "split_count",
     "stale",
     "strip_format",
+    "this_platform",
+    "walkthrough",
+    "walkthroughs",
 ]

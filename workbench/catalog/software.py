@@ -5,7 +5,8 @@ Facts only. What an engine costs in memory and time, and how it is started, is t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import platform
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 
@@ -13,6 +14,8 @@ from workbench.catalog.loader import load
 from workbench.catalog.names import Names
 from workbench.errors import UnknownName
 
+#: The systems that something is installed on.
+PLATFORMS = frozenset({"Linux", "macOS", "Windows"})
 TASKS = frozenset({"chat", "complete", "embed", "transcribe", "speak", "imagine"})
 
 
@@ -21,6 +24,7 @@ class EngineEntry:
     """A program or library that runs models. devices: cpu, cuda, rocm, metal, vulkan …; formats: of weights.
 
     server: the command that serves an HTTP API, empty for a library; port: its default. in_guide: the guide lists it.
+    install: how it is installed on Linux, macOS and Windows.
     """
 
     name: str
@@ -35,11 +39,13 @@ class EngineEntry:
     checked: date
     server: str = ""
     port: int | None = None
+    install: dict[str, str] = field(default_factory=dict)
     note: str = ""
     aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_tasks(self.serves)
+        _check_platforms(self.install)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,9 @@ class AppEntry:
     """An all-in-one application. interface: desktop, web, command line, API; engines: what runs inside.
 
     api: which protocols it speaks; port: of its API by default; web_port: of its page, where that is another.
+    install: how it is installed on Linux, macOS and Windows, a command or where to get it; start: the command that
+    starts its API by hand; pull: the one that brings a model, with NAME for the model; known_versions: beginnings of
+    the versions whose documentation was read; memory_bytes: what it was seen to take itself, without any model.
     """
 
     name: str
@@ -62,16 +71,32 @@ class AppEntry:
     source: str
     checked: date
     web_port: int | None = None
+    install: dict[str, str] = field(default_factory=dict)
+    start: str = ""
+    pull: str = ""
+    known_versions: tuple[str, ...] = ()
+    memory_bytes: int | None = None
     note: str = ""
     aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_tasks(self.serves)
+        _check_platforms(self.install)
 
 
 def _check_tasks(serves: tuple[str, ...]) -> None:
     if unknown := set(serves) - TASKS:
         raise ValueError(f"serves {sorted(unknown)[0]!r}, expected some of {', '.join(sorted(TASKS))}")
+
+
+def _check_platforms(install: dict[str, str]) -> None:
+    if unknown := set(install) - PLATFORMS:
+        raise ValueError(f"install names {sorted(unknown)[0]!r}, expected {', '.join(sorted(PLATFORMS))}")
+
+
+def this_platform() -> str:
+    """This computer's system, by the names that `install` uses."""
+    return {"Darwin": "macOS"}.get(system := platform.system(), system)
 
 
 @cache

@@ -44,10 +44,30 @@ def plan(options: argparse.Namespace) -> None:
     from workbench import models, planning
     from workbench.report import text
 
+    if options.use:
+        return _pick(options)
     with Status(quiet=options.json) as status:
         found = planning.choices(models.describe(options.model), machine=_machine(options, status), **_wanted(options))
     if not options.json:
         print(text.choices(found))
+    return print_json(options, found.to_dict())
+
+
+def _pick(options: argparse.Namespace) -> None:
+    from workbench import models, planning
+    from workbench.evidence.ledger import Ledger
+    from workbench.report import text
+
+    if options.device or options.format:
+        raise UsageError("--for ranks what can be started here.", fix="Leave --device and --format out.")
+    wanted = () if options.engine == "auto" else (options.engine,)
+    with Status(quiet=options.json) as status:
+        found = planning.pick(
+            models.get(options.model), options.use, machine=_machine(options, status), pairs=Ledger().pairs(),
+            context=options.context, lossy=options.lossy, engines=wanted,
+        )  # fmt: skip
+    if not options.json:
+        print(text.pick(found))
     print_json(options, found.to_dict())
 
 
@@ -72,6 +92,17 @@ def validate(options: argparse.Namespace) -> None:
     found = validation.validate(options.file)
     if not options.json:
         print(text.validation(found))
+    print_json(options, found.to_dict())
+
+
+def walkthrough(options: argparse.Namespace) -> None:
+    from workbench import report
+    from workbench.report import text
+
+    with Status(quiet=options.json) as status:
+        found = report.walkthrough(options.number, machine=_machine(options, status), context=options.context)
+    if not options.json:
+        print(text.walkthrough(found))
     print_json(options, found.to_dict())
 
 

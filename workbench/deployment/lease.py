@@ -88,11 +88,14 @@ def _answer(connection: socket.socket) -> bytes:
 
 
 def _wait_closed(connection: socket.socket, state: State) -> None:
+    said = b""
     try:
-        while _answer(connection):
-            pass
+        while part := _answer(connection):
+            said += part
     except TimeoutError as error:
         raise StopFailed(
             f"The deployment {state.id} has not ended within {STOP_TIMEOUT_S:.0f} s.",
             fix=f"Its supervisor is process {state.watchdog_pid}, its server {state.server_pid}: kill them.",
         ) from error
+    if said:  # what the server could not give back
+        raise StopFailed(f"The deployment {state.id} has ended. {said.decode(errors='replace')}")

@@ -39,6 +39,7 @@ from workbench.secrets import without_secrets
 
 LOG_LIMIT_BYTES = 1_000_000
 TERMINATE_S = 1.0  # from SIGTERM to SIGKILL: leaves a second within the two that a kill may take
+NOT_GIVEN_BACK = 75  # how a server ends that could not give back what it held: its last line says what
 KILL_S = 30.0  # a process that waits for a broken disk does not even hear SIGKILL
 TICK_S = 0.05
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -57,6 +58,7 @@ class Orders:
     health_path: str
     start_timeout_s: float
     grace_s: float
+    terminate_s: float = TERMINATE_S
 
     def to_line(self) -> bytes:
         """One JSON line, as read from standard input."""
@@ -78,6 +80,7 @@ class Watchdog:
         self.exit_code: int | None = None
         self.stopping = False
         self.server_pid = 0
+        self.last_line = b""
 
     def run(self) -> None:
         """Live as long as the deployment, then leave nothing behind."""
@@ -251,6 +254,7 @@ class Watchdog:
             self.selector.unregister(pipe)
             pipe.close()
             return
+        self.last_line = (chunk.strip().splitlines() or [self.last_line])[-1]
         self._log(chunk)
 
     def _log(self, chunk: bytes) -> None:
@@ -275,15 +279,19 @@ class Watchdog:
 
     def _end(self) -> None:
         self._end_tree()  # before anything that a disk could refuse
+        self._dispatch(0)  # the last words of the server
         with suppress(OSError):
             self.state.remove()
         for connection in self.leaving:
+            if self.exit_code == NOT_GIVEN_BACK:
+                with suppress(OSError):
+                    connection.sendall(self.last_line[-1000:])
             connection.close()
 
     def _end_tree(self) -> None:
         """SIGTERM, then SIGKILL until nobody is left. As a subreaper this process is the parent of every orphan."""
         _signal_all(self._tree(), signal.SIGTERM)
-        deadline = time.monotonic() + TERMINATE_S
+        deadline = time.monotonic() + self.orders.terminate_s
         while self._tree() and time.monotonic() < deadline:
             time.sleep(0.01)
         while (remaining := self._tree()) and time.monotonic() < deadline + KILL_S:

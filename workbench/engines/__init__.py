@@ -13,7 +13,7 @@ from workbench.engines.workload import CHAT, Workload
 from workbench.errors import UnknownName
 
 __all__ = [
-    "CHAT", "ENGINES", "Availability", "Endpoint", "Engine", "ImageShape", "Launch", "Settings", "TextEngine",
+    "APPS", "CHAT", "ENGINES", "Availability", "Endpoint", "Engine", "ImageShape", "Launch", "Settings", "TextEngine",
     "Workload", "get",
 ]  # fmt: skip
 
@@ -33,11 +33,21 @@ ENGINES = {
     "fake": "workbench.engines.fake:FakeEngine",
 }
 
+#: All-in-one apps, which are engines with models of their own: only used when asked for by name.
+APPS = {
+    "ollama": "workbench.engines.apps.ollama:engine",
+    "lm-studio": "workbench.engines.apps.lm_studio:engine",
+    "text-generation-webui": "workbench.engines.apps.text_generation_webui:engine",
+    "localai": "workbench.engines.apps.localai:engine",
+    "jan": "workbench.engines.apps.jan:engine",
+}
+
 
 def get(name: str) -> Engine[Any]:
-    """The engine called `name`; raises UnknownName with the nearest names."""
-    if name not in ENGINES:
-        raise UnknownName("engine", name, ENGINES)
-    module, _, attribute = ENGINES[name].partition(":")
+    """The engine or app called `name`; raises UnknownName with the nearest names."""
+    known = {**ENGINES, **APPS}
+    if name not in known:
+        raise UnknownName("engine", name, known)
+    module, _, attribute = known[name].partition(":")
     engine: Engine[Any] = getattr(import_module(module), attribute)()
     return engine

@@ -86,10 +86,21 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A command line and the environment variables it needs on top of the ones inherited."""
+    """A command line and the environment variables it needs on top of the ones inherited.
+
+    base_url, api_key, served_model: where requests go, with which key and for which model, if not to this command's own
+    port; app_port, app_program: of the app that serves them, whose memory is the deployment's; ends_within_s: from
+    SIGTERM to SIGKILL. None: as for every server.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    base_url: str | None = None
+    api_key: str | None = None
+    served_model: str | None = None
+    app_port: int | None = None
+    app_program: str = ""
+    ends_within_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +123,8 @@ class Engine(ABC, Generic[AnyModel]):
     formats: the formats of weights it runs, as `workbench.models.formats` names them; runtimes: the kinds of devices it
     runs on ('cpu', 'cuda', 'rocm', 'metal', 'xpu'); capabilities: chat, complete, transcribe, imagine; container: the
     kind of file or folder it opens ('gguf', 'safetensors', 'onnx'); starts: False where the workbench predicts it and
-    cannot start it yet; spans_devices: it can use several at once; deals_layers: it deals whole layers out, to devices
-    and to main memory.
+    cannot start it yet; keeps_models: it has its models itself, so that no file is written for it; spans_devices: it
+    can use several at once; deals_layers: it deals whole layers out, to devices and to main memory.
     """
 
     name: str
@@ -123,6 +134,7 @@ class Engine(ABC, Generic[AnyModel]):
     runtimes: frozenset[str] = frozenset({"cpu"})
     container = "gguf"
     starts = True
+    keeps_models = False
     spans_devices = False
     deals_layers = False
     health_path = "/health"
@@ -164,7 +176,7 @@ class Engine(ABC, Generic[AnyModel]):
         )
 
     def variants(self, model: AnyModel, settings: Settings) -> Iterable[Settings]:
-        """These settings, and others worth comparing that give the same answers."""
+        """These settings, and others worth comparing whose answers nobody could tell apart."""
         return (settings,)
 
     def stored_format(self, format_name: str) -> str:
@@ -175,6 +187,10 @@ class Engine(ABC, Generic[AnyModel]):
     def runtime(self, path: Path, settings: Settings) -> TextRuntime:
         """Load the model into this process: for engines that `workbench.deployment.server` hosts, and only there."""
         raise NotImplementedError(f"{self.title} is a server of its own")
+
+    def named(self, name: str) -> Any:
+        """The model that this engine knows by a name of its own; None for engines that run the workbench's models."""
+        return None
 
     def served_model(self, model: Any) -> str:
         """The model name the server answers to."""

@@ -17,7 +17,10 @@ from workbench.machine.processes import (
     busy_cores,
     cpu_seconds,
     descendants,
+    listener,
+    listening_ports,
     memory_bytes,
+    oldest,
     shared_bytes,
 )
 
@@ -39,7 +42,10 @@ __all__ = [
     "from_raw",
     "judge",
     "kept",
+    "listener",
+    "listening_ports",
     "memory_bytes",
+    "oldest",
     "probe",
     "raw",
     "shared_bytes",

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import psutil
 
@@ -40,6 +41,33 @@ def descendants(pid: int) -> list[psutil.Process]:
         return []
     except psutil.AccessDenied:
         return [root]
+
+
+def listener(port: int) -> int | None:
+    """The process that listens on this port of this computer; None if nobody does, or it is another user's."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:  # macOS tells all of them to the administrator only
+        return next((p.pid for p in psutil.process_iter() if port in listening_ports(p.pid)), None)
+    return next((c.pid for c in connections if _port(c) == port), None)
+
+
+def listening_ports(pid: int) -> list[int]:
+    """The TCP ports on which a process listens; none if it is gone or another user's."""
+    with suppress(psutil.Error):
+        return [port for c in psutil.Process(pid).net_connections("tcp") if (port := _port(c))]
+    return []
+
+
+def oldest(name: str) -> int | None:
+    """The process of any user that has been running longest under this name; None if there is none."""
+    found = [p for p in psutil.process_iter(["name", "create_time"]) if p.info["name"] == name]
+    return min(found, key=lambda p: p.info["create_time"]).pid if found else None
+
+
+def _port(connection: Any) -> int | None:
+    """The port of a connection that listens."""
+    return int(connection.laddr.port) if connection.status == psutil.CONN_LISTEN else None
 
 
 def memory_bytes(pids: Iterable[int]) -> MemoryReading:

@@ -11,8 +11,9 @@ from workbench.planning.picking import USES, Pick, Use, pick
 from workbench.planning.planner import plan
 from workbench.planning.plans import Fit, Plan, Refusal
 from workbench.planning.ranking import Choices, choices
+from workbench.planning.request import decode_bound, of_request
 
 __all__ = [
-    "CHAT", "USES", "Choices", "Fit", "Pick", "Plan", "Refusal", "Use", "Workload", "calibrated", "choices", "estimate",
-    "pick", "plan",
+    "CHAT", "USES", "Choices", "Fit", "Pick", "Plan", "Refusal", "Use", "Workload", "calibrated", "choices",
+    "decode_bound", "estimate", "of_request", "pick", "plan",
 ]  # fmt: skip

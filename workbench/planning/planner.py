@@ -9,10 +9,12 @@ from typing import Any
 
 from workbench import engines, models
 from workbench.engines import CHAT, Availability, Engine, Settings, Workload
+from workbench.engines.apps.engine import Listed
 from workbench.engines.llamacpp import CACHE_BLOCK_VALUES
 from workbench.errors import EngineUnavailable, UnsupportedModel, UsageError
 from workbench.machine import Machine, calibrate, probe
 from workbench.models import Model
+from workbench.planning import listed
 from workbench.planning import threads as thread_choice
 from workbench.planning.plans import Plan, Refusal, predict
 from workbench.planning.shapes import can_take, obtainable, settings_format, shape_text
@@ -46,7 +48,11 @@ def plan(
     cache_type: element type of the KV cache, see `check_cache_type`; the other settings are those of `Settings`.
     Raises UnknownName, BadModelFile, UnsupportedModel, EngineUnavailable or UsageError.
     """
-    model = models.get(model) if isinstance(model, str) else model
+    if isinstance(model, str):
+        model = _named(model, engine) or models.get(model)
+    if isinstance(model, Listed):
+        asked = {"context": context or DEFAULT_CONTEXT, "concurrency": check_concurrency(concurrency)}
+        return listed.plan(model, engine, machine, **asked, workload=workload)
     here = probe()
     machine = machine or calibrate(here)
     chosen, version, refused = _choose_engine(model, machine, engine, format)
@@ -78,6 +84,13 @@ def _written(model: Model, engine: Engine[Any]) -> tuple[str, ...]:
     stored = models.formats.in_format(model, engine.stored_format(model.quantization))
     size = format_bytes(stored.weight_bytes)
     return (f"its weights are written as {engine.container} once, {stored.quantization}, {size} on disk",)
+
+
+def _named(name: str, engine: str | Engine[Any]) -> Any:
+    """The model that the engine asked for knows by this name, for apps with models of their own."""
+    if engine == "auto":
+        return None
+    return (engines.get(engine) if isinstance(engine, str) else engine).named(name)
 
 
 def _choose_engine(

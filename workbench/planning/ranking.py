@@ -32,7 +32,6 @@ GGUF_FORMATS = (
     "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "Q3_K_M", "IQ3_XXS", "Q2_K", "IQ2_XXS",
 )  # fmt: skip
 TORCH_FORMATS = (
-    "FP32",
     "BF16",
     "FP8",
     "LLM.int8",

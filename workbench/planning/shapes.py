@@ -53,7 +53,7 @@ def _is_named(model: Model, format_name: str) -> bool:
 def obtainable(model: Model, engine: Engine[Any]) -> Availability:
     """Say whether there is a file that the engine opens, or one that it can be made of."""
     stored = engine.stored_format(model_format(model))
-    if model.path or models.can_convert(model, engine.container, stored):
+    if model.path or engine.keeps_models or models.can_convert(model, engine.container, stored):
         return Availability(True)
     source = f"{model.made_from.path} cannot be written so" if model.made_from else "there is no file of it"
     return Availability(

@@ -298,7 +298,7 @@ def users(folder: Path) -> list[int]:
 def _maps(process: Any, inside: str) -> bool:
     """Whether a process has a file below `inside` in memory; some systems do not tell."""
     maps = getattr(process, "memory_maps", None)
-    return bool(maps) and any(one.path.startswith(inside) for one in maps())
+    return maps is not None and any(one.path.startswith(inside) for one in maps())
 
 
 def folder_bytes(folder: Path) -> int:

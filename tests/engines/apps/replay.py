@@ -1,0 +1,134 @@
+"""A server that gives the recorded answers of an app, and remembers what it was asked.
+
+python replay.py FIXTURE PORT     serves them until told to stop: the stand-in for an app's own program.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@dataclass
+class Replay:
+    """The exchanges of a fixture. state: what `when` is compared with; asked: every request as (method, path, body)."""
+
+    exchanges: list[dict[str, Any]]
+    state: str = "idle"
+    asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    address: str = ""
+
+    def answer(self, method: str, path: str, body: Any) -> dict[str, Any]:
+        """The first exchange that fits; 599 for a question that nobody recorded."""
+        self.asked.append((method, path, body))
+        for exchange in self.exchanges:
+            if self._fits(exchange, method, path, body):
+                if exchange.get("once"):
+                    self.exchanges.remove(exchange)
+                self.state = exchange.get("then", self.state)
+                return exchange
+        self.unknown.append(f"{method} {path} {body}")
+        return {"status": 599}
+
+    def _fits(self, exchange: dict[str, Any], method: str, path: str, body: Any) -> bool:
+        written = exchange["path"]  # one that ends with a slash stands for all below it
+        same_path = path == written or (written.endswith("/") and path.startswith(written))
+        now = exchange.get("when", self.state) == self.state
+        return method == exchange["method"] and same_path and now and _holds(body, exchange.get("body", {}))
+
+    def bodies(self, method: str, path: str) -> list[Any]:
+        """What was sent there."""
+        return [body for asked, where, body in self.asked if (asked, where) == (method, path)]
+
+
+def _holds(body: Any, part: Any) -> bool:
+    """Whether everything of `part` is in `body`."""
+    if isinstance(part, dict):
+        return not part or (isinstance(body, dict) and all(_holds(body.get(k), v) for k, v in part.items()))
+    return bool(body == part)
+
+
+def load(app: str, *traps: str) -> Replay:
+    """The recorded exchanges of an app, those of the traps first."""
+    recorded = fixture(app)
+    return Replay([one for trap in traps for one in recorded["traps"][trap]] + list(recorded["exchanges"]))
+
+
+def fixture(app: str) -> dict[str, Any]:
+    """A fixture as it is written."""
+    read: dict[str, Any] = yaml.safe_load((FIXTURES / f"{app}.yaml").read_text())
+    return read
+
+
+@contextmanager
+def serving(replay: Replay, port: int = 0) -> Iterator[Replay]:
+    """The replay behind a port of this computer."""
+    server = ThreadingHTTPServer(("127.0.0.1", port), _handler(replay))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    replay.address = f"127.0.0.1:{server.server_address[1]}"
+    try:
+        yield replay
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _handler(replay: Replay) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def _reply(self) -> None:
+            body = self._body()
+            exchange = replay.answer(self.command, self.path.partition("?")[0], body)
+            text, kind = _written(exchange)
+            self.send_response(exchange.get("status", 200))
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(text)
+
+        do_GET = do_POST = do_PATCH = do_DELETE = do_HEAD = _reply
+
+        def _body(self) -> Any:
+            if "chunked" in self.headers.get("Transfer-Encoding", ""):
+                while size := int(self.rfile.readline(), 16):
+                    self.rfile.read(size + 2)
+                return None
+            raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            try:
+                return json.loads(raw)
+            except ValueError:
+                return None
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    return Handler
+
+
+def _written(exchange: dict[str, Any]) -> tuple[bytes, str]:
+    if "lines" in exchange:
+        return "".join(json.dumps(line) + "\n" for line in exchange["lines"]).encode(), "application/x-ndjson"
+    if "events" in exchange:
+        events = [f"data: {json.dumps(event)}\n\n" for event in exchange["events"]]
+        return "".join([*events, "data: [DONE]\n\n"]).encode(), "text/event-stream"
+    if "json" in exchange:
+        return json.dumps(exchange["json"]).encode(), "application/json"
+    return exchange.get("text", "").encode(), "text/plain"
+
+
+if __name__ == "__main__":
+    with serving(load(sys.argv[1], *sys.argv[3:]), int(sys.argv[2])):
+        threading.Event().wait()

@@ -1,0 +1,147 @@
+"""Apps deployed like every engine: real processes of the workbench, recorded exchanges of the app."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+import workbench
+from tests.deployment.conftest import nothing_left, wait_until  # noqa: F401 - a fixture
+from tests.engines.apps import replay as replays
+from tests.engines.apps.conftest import Serve
+from tests.engines.apps.replay import fixture
+from workbench.deployment import state as states
+from workbench.engines.apps.engine import AppEngine, Listed
+from workbench.errors import EngineUnavailable, ServerDied, StartFailed, StopFailed, UnknownName, UsageError
+from workbench.machine import Machine
+from workbench.planning import Plan
+
+Leftovers = Callable[[], list[str]]
+DEPLOYED = ["ollama", "lm-studio", "localai", "jan"]  # textgen's proof hangs on a child process: the real one's test
+
+
+@pytest.fixture
+def planned(serve: Serve, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
+    """planned("ollama", traps…) → a plan for the model of its fixture, on a described machine."""
+    monkeypatch.setattr("workbench.planning.threads.busy_cores", lambda *_: 0.0)
+
+    def make(name: str, *traps: str, context: int | None = None) -> Plan:
+        serve(name, *traps)
+        recorded = fixture(name)
+        return workbench.plan(recorded["model"], engine=name, machine=machine, context=context or recorded["context"])
+
+    return make
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_a_model_of_an_app_is_deployed_asked_and_given_back(
+    name: str,
+    planned: Callable[..., Plan],
+    nothing_left: Leftovers,  # noqa: F811
+) -> None:
+    with workbench.deploy(planned(name), share=False) as deployment:
+        recorded = fixture(name)
+        assert deployment.endpoint.base_url == f"http://{os.environ[name.upper().replace('-', '_') + '_HOST']}/v1"
+        assert deployment.endpoint.served_model == recorded["served"]
+        assert "".join(deployment.chat("Why?")) == "Because"
+        assert deployment.pids()[0] == os.getpid(), "the process that listens is the app: here, this one"
+        assert ("unknown" if name == "jan" else str(recorded["context"])) in deployment.logs()
+    assert nothing_left() == []
+
+
+def test_what_an_app_lists_is_planned_without_invented_numbers(planned: Callable[..., Plan]) -> None:
+    plan = planned("lm-studio")
+    assert isinstance(plan.model, Listed)
+    assert (plan.model.file_bytes, plan.model.quantization) == (40492610355, "Q4_K_M")
+    assert plan.memory[0].total.value is None
+    assert "does not say enough" in plan.decode.reason
+    assert plan.verdict == "unknown"
+    plan.check_fits()
+    with pytest.raises(UsageError, match="trained for 131072"):
+        planned("lm-studio", context=200_000)
+
+
+def test_a_model_nobody_knows_is_named_with_those_the_app_has(planned: Callable[..., Plan], serve: Serve) -> None:
+    serve("ollama")
+    with pytest.raises(UnknownName, match=r"no model of Ollama called 'lama3\.2:latest'") as caught:
+        workbench.plan("lama3.2", engine="ollama")
+    assert "llama3.2:latest" in caught.value.fix
+    assert "ollama pull" in caught.value.fix
+
+
+def test_an_app_that_is_not_there_is_no_engine() -> None:
+    with pytest.raises(EngineUnavailable, match="Ollama is not installed"):
+        workbench.plan("llama3.2", engine="ollama")
+
+
+def test_a_context_that_is_not_in_force_ends_the_start_with_both_numbers(
+    planned: Callable[..., Plan],
+    nothing_left: Leftovers,  # noqa: F811
+) -> None:
+    with pytest.raises(StartFailed, match="context of 4096 tokens; 8192 were asked for"):
+        workbench.deploy(planned("ollama", "short_context"))
+    assert [name for name in nothing_left() if not name.endswith(".log")] == []
+
+
+def test_a_model_the_app_does_not_give_back_is_said_by_whoever_stops_it(
+    planned: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AppEngine, "unload_s", 0.2)
+    deployment = workbench.deploy(planned("localai", "still_loaded"))
+    with pytest.raises(StopFailed, match="LocalAI still holds my-llama-model in memory"):
+        deployment.stop()
+    assert workbench.deployments() == []
+
+
+def test_an_app_that_goes_away_takes_its_deployment_with_it(
+    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stand_in(tmp_path, "ollama")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with workbench.deploy("llama3.2:latest", engine="ollama", machine=machine, context=8192) as deployment:
+        psutil.Process(deployment.state.root_pid()).kill()
+        assert wait_until(lambda: deployment.state.status == states.DIED, 10)
+        with pytest.raises(ServerDied, match="Ollama is gone from"):
+            list(deployment.chat("anybody?"))
+
+
+def test_an_app_of_ours_is_started_in_the_deployment_and_ends_with_it(
+    tmp_path: Path,
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    nothing_left: Leftovers,  # noqa: F811
+) -> None:
+    _stand_in(tmp_path, "ollama")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with workbench.deploy("llama3.2:latest", engine="ollama", machine=machine, context=8192) as deployment:
+        assert "".join(deployment.chat("Why?")) == "Because"
+        app = psutil.Process(deployment.state.root_pid())
+        assert "replay.py" in " ".join(app.cmdline())
+        assert app.pid in [process.pid for process in states.marked_processes(deployment.id)]
+    assert not app.is_running()
+    assert nothing_left() == []
+
+
+def test_killing_the_holder_leaves_no_app_of_ours_behind(
+    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stand_in(tmp_path, "ollama")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with workbench.deploy("llama3.2:latest", engine="ollama", machine=machine, context=8192) as deployment:
+        app = psutil.Process(deployment.state.root_pid())
+        os.kill(deployment.state.server_pid, signal.SIGKILL)
+        assert wait_until(lambda: not app.is_running() or app.status() == psutil.STATUS_ZOMBIE, 10)
+
+
+def _stand_in(folder: Path, name: str) -> None:
+    """A program called as the app's, that serves its recorded exchanges where OLLAMA_HOST says."""
+    program = folder / name
+    script = f'exec {sys.executable} -P {replays.__file__} {name} "${{OLLAMA_HOST##*:}}"'
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)

@@ -1,0 +1,37 @@
+"""Planning a model of which an app tells little more than its name: settings and reasons, and no invented numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench import engines
+from workbench.engines import Engine, Settings, Workload
+from workbench.engines.apps.engine import Listed
+from workbench.errors import EngineUnavailable, UsageError
+from workbench.machine import Machine, calibrate, probe
+from workbench.planning import threads as thread_choice
+from workbench.planning.plans import Plan, predict
+
+
+def plan(
+    model: Listed, engine: str | Engine[Any], machine: Machine | None, *,
+    context: int, concurrency: int, workload: Workload,
+) -> Plan:  # fmt: skip
+    """The plan of exactly this; raises EngineUnavailable, and UsageError for more context than the app says it has."""
+    chosen = engines.get(engine) if isinstance(engine, str) else engine
+    if not (available := chosen.available(machine)).ok:
+        raise EngineUnavailable(available.reason, fix=available.fix)
+    if model.most_context is not None and context > model.most_context:
+        raise UsageError(
+            f"A context of {context} tokens is too large; {model.name} was trained for {model.most_context}.",
+            fix=f"Ask for at most {model.most_context}.",
+        )
+    machine = machine or calibrate(probe())
+    count = thread_choice.choose(machine)
+    settings = Settings(
+        model=model.name, format=model.format, context=context, concurrency=concurrency,
+        threads=count.decode, prefill_threads=count.prefill,
+    )  # fmt: skip
+    reasons = (f"{chosen.title} has it ({available.version})", count.reason)
+    version = available.version or ""
+    return predict(model, chosen, settings, machine, workload.within(context), version=version, reasons=reasons)

@@ -16,10 +16,10 @@ import numpy as np
 import onnxruntime_genai as og
 
 from workbench.engines.contract import Settings
+from workbench.engines.onnxruntime_memory import PART_TOKENS
 from workbench.engines.runtime import Sampling, TextRuntime, Token
 from workbench.errors import BadModelFile, UsageError
 
-PART_TOKENS = 256  # of a prompt that are worked on at once
 _SEEDS = 2**31
 
 

@@ -164,9 +164,14 @@ def _may_be_left_out(cls: type[BaseModel], name: str, value: Any) -> bool:
     """Whether a field says nothing here; raises ValueError for one that is not served."""
     if name in cls.model_fields:
         return False
-    if name in OFF and not any(value == off and type(value) is type(off) for off in (None, *OFF[name])):
+    if name in OFF and not any(_is_same(value, off) for off in (None, *OFF[name])):
         shown = repr(value)
         raise ValueError(f"{name!r} is not served here, got {shown[:SHOWN]}. Leave it out.")
     if name not in OFF and name not in IGNORED:
         raise ValueError(f"there is no parameter {name!r}.")
     return True
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Equal, and not one of them a truth value and the other a number."""
+    return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)

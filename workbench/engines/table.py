@@ -36,9 +36,9 @@ class Row:
 
 
 def rows(machine: Machine | None = None) -> list[Row]:
-    """Every engine of the registry but the fake one, which is for tests."""
+    """Every engine and app of the registry but the fake one, which is for tests."""
     machine, tested, found = machine or kept(probe()), last_tested(), []
-    for name in engines.ENGINES:
+    for name in (*engines.ENGINES, *engines.APPS):
         if name == "fake":
             continue
         engine = engines.get(name)

@@ -59,7 +59,9 @@ def parser() -> argparse.ArgumentParser:
     machine.add_argument("--calibrate", action="store_true", help="measure its speed again (a few seconds)")
     machine.add_argument("--raw", action="store_true", help="what the probes read, for a bug report")
 
-    command("models", planning.models, "The models known by name.")
+    models = command("models", planning.models, "The models known by name, or those of an all-in-one app.")
+    models.add_argument("--app", help="list what this app has: ollama, lm-studio, text-generation-webui, localai, jan")
+    models.add_argument("--pull", metavar="NAME", help="have the app bring this model first")
     command("engines", planning.engines, "The engines and whether they can run here.")
 
     _add_predicting(command)

@@ -6,12 +6,16 @@ import sys
 
 from benchmarks import (
     apps,
+    code_models,
     deployments,
     endings,
+    engine_deployments,
+    engines_tested,
     fit_media,
     fit_speed,
     import_time,
     memory,
+    race,
     throughput,
     transformers_activations,
     transformers_memory_cpu,
@@ -22,12 +26,16 @@ from benchmarks import (
 from benchmarks.record import write
 
 BENCHMARKS = {
+    "code_models": code_models.run,
     "deployments": deployments.run,
     "endings": endings.run,
+    "engine_deployments": engine_deployments.run,
+    "engines_tested": engines_tested.run,
     "fit_media": fit_media.run,
     "fit_speed": fit_speed.run,
     "import_time": import_time.run,
     "memory": memory.run,
+    "race": race.run,
     "throughput": throughput.run,
     "transformers_activations": transformers_activations.run,
     "transformers_memory_cpu": transformers_memory_cpu.run,

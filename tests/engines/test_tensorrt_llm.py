@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,3 +78,48 @@ def test_it_needs_a_card() -> None:
 def test_an_unknown_cache_is_refused() -> None:
     with pytest.raises(UsageError, match="q4_0"):
         ENGINE.memory(llama(), settings(cache_type="q4_0"), machine())
+
+
+# -- starting it -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A PATH with a program called trtllm-serve, and nothing else."""
+    path = tmp_path / "bin" / "trtllm-serve"
+    path.parent.mkdir()
+    path.touch()
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(path.parent))
+    return path
+
+
+def test_the_command(binary: Path) -> None:
+    made = TensorRTLLM().launch(replace(llama(), path=Path("/x/m")), settings(devices=2), 4321, "sk-secret")
+    assert made.argv == (
+        str(binary), "serve", "/x/m", "--host", "127.0.0.1", "--port", "4321", "--backend", "pytorch",
+        "--max_seq_len", "8192", "--max_num_tokens", "8192", "--max_batch_size", "2048", "--tp_size", "2",
+        "--kv_cache_free_gpu_memory_fraction", "0.9",
+    )  # fmt: skip
+    assert made.env == {
+        "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "TRTLLM_NO_USAGE_STATS": "1", "CUDA_VISIBLE_DEVICES": "0,1",
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("binary")
+def test_a_model_goes_by_the_name_of_its_folder() -> None:
+    assert TensorRTLLM().served_model(replace(llama(), path=Path("/x/folder"))) == "folder"
+
+
+@pytest.mark.usefixtures("binary")
+def test_it_needs_a_card_of_nvidias() -> None:
+    assert TensorRTLLM().available(machine()).ok
+    refused = TensorRTLLM().available(replace(machine(), accelerators=()))
+    assert refused.reason == "TensorRT-LLM needs an NVIDIA GPU, and none was found here."
+    assert "workbench plan" in refused.fix
+
+
+@pytest.mark.usefixtures("binary")
+def test_a_cache_of_8_bits_cannot_be_asked_for_yet() -> None:
+    with pytest.raises(UsageError, match="fp8 is set in a file"):
+        TensorRTLLM().launch(llama(), settings(cache_type="fp8"), 1, "k")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +14,13 @@ from workbench.catalog.accelerators import accelerator
 from workbench.engines import Settings
 from workbench.engines import vllm_memory as memory
 from workbench.engines.vllm import NEEDS, VLLM
-from workbench.errors import UsageError
+from workbench.errors import EngineUnavailable, UsageError
 from workbench.machine import Accelerator, Cpu, Disk, Machine, Memory
 from workbench.models import Model
 from workbench.models.config import from_config
 from workbench.models.formats import in_format, known
 from workbench.planning.plans import Fit
-from workbench.units import GIB
+from workbench.units import GIB, MIB
 
 LLAMA_8B = {"model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
             "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256, "tie_word_embeddings": False,
@@ -182,17 +183,72 @@ def test_longer_and_more_requests_never_take_less(context: int, more: int, batch
     assert of(context, batch + 1) >= of(context, batch)
 
 
-def test_a_cpu_sets_the_cache_aside() -> None:
-    found = ENGINE.memory(llama(), settings(devices=0), machine())
-    assert [one.device for one in found] == ["RAM"]
-    assert found[0].parts["KV pool"].known() == 4 * GIB
-    longer = ENGINE.memory(llama(), settings(devices=0, context=65536), machine())
-    assert longer[0].parts["KV pool"].known() == 65536 * TOKEN
+def test_on_a_cpu_the_cache_is_what_the_settings_need() -> None:
+    (found,) = ENGINE.memory(llama(), settings(devices=0, context=1000, batch=4), machine())
+    assert found.device == "RAM"
+    assert found.parts["KV pool"].value == (4 * 1024 + 2 * 128) * TOKEN  # whole pages of 128 tokens, and two more
 
 
-def test_it_only_predicts() -> None:
-    assert not ENGINE.available().ok
-    assert "predicts" in ENGINE.available().reason
+# -- starting it -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A PATH with a program called vllm, and nothing else."""
+    path = tmp_path / "bin" / "vllm"
+    path.parent.mkdir()
+    path.touch()
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(path.parent))
+    return path
+
+
+def test_without_any_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    here = replace(machine(), accelerators=())
+    found = VLLM().available(here)
+    assert not found.ok
+    assert "905 MiB to download" in found.reason
+    assert found.fix == "Install it: workbench engines install vllm"
+    with pytest.raises(EngineUnavailable, match="workbench engines install vllm"):
+        VLLM().launch(llama(), settings(devices=0), 1, "sk-secret")
+
+
+def test_the_command_on_a_cpu(binary: Path, home: Path) -> None:
+    asked = replace(settings(devices=0, context=1000, batch=4), threads=1, prefill_threads=3)
+    made = VLLM().launch(replace(llama(), path=Path("/x/m")), asked, 4321, "sk-secret")
+    assert made.argv == (
+        str(binary), "serve", "/x/m", "--served-model-name", "llama", "--host", "127.0.0.1", "--port", "4321",
+        "--dtype", "bfloat16", "--max-model-len", "1000", "--max-num-seqs", "4", "--kv-cache-dtype", "auto",
+        "--generation-config", "vllm", "--no-enable-prefix-caching", "--no-enable-log-requests",
+        "--disable-uvicorn-access-log", "--disable-fastapi-docs",
+        "--kv-cache-memory-bytes", str((4 * 1024 + 2 * 128) * TOKEN),
+        "--enforce-eager",  # there is no compiler on this PATH
+    )  # fmt: skip
+    assert made.env == {
+        "VLLM_API_KEY": "sk-secret", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
+        "VLLM_CACHE_ROOT": str(home / "cache" / "vllm"), "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("binary")
+def test_the_command_on_two_devices() -> None:
+    made = VLLM(utilization=0.8).launch(llama(), settings(devices=2, cache_type="fp8"), 1, "k")
+    assert made.argv[-4:] == ("--gpu-memory-utilization", "0.8", "--tensor-parallel-size", "2")
+    assert made.argv[made.argv.index("--kv-cache-dtype") + 1] == "fp8"
+    assert made.env["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert "OMP_NUM_THREADS" not in made.env
+
+
+@pytest.mark.usefixtures("binary")
+def test_earlier_prompts_are_kept_only_when_asked_for() -> None:
+    asked = settings(devices=0, prompt_cache_bytes=MIB)
+    assert "--no-enable-prefix-caching" not in VLLM().launch(llama(), asked, 1, "k").argv
+
+
+@pytest.mark.usefixtures("binary")
+def test_no_code_of_a_models_folder_is_run() -> None:
+    assert not any("trust" in word for word in VLLM().launch(llama(), settings(devices=0), 1, "k").argv)
 
 
 def test_every_format_has_its_usual_name() -> None:

@@ -60,7 +60,8 @@ def through_the_client(deployment: Deployment, tokens: int) -> str:
 @pytest.fixture
 def deployment(fake_plan: Callable[..., Plan]) -> Iterator[Deployment]:
     with workbench.deploy(fake_plan()) as running:
-        through_chat(running, 2)  # imports are made once
+        through_chat(running, 2)  # imports and the client are made once
+        through_the_client(running, 2)
         yield running
 
 

@@ -195,7 +195,7 @@ def test_gpt_oss_stores_its_experts_in_four_bits() -> None:
 @pytest.mark.parametrize(
     ("format_name", "bits"),
     [("NF4", 4.5), ("NF4-DQ", 4.127), ("GPTQ-Int4", 4.15625), ("AWQ", 4.15625), ("int4wo-128", 4.25), ("FP8", 8.002),
-     ("ONNX-int4", 4.5), ("MXFP4", 4.25)],
+     ("ONNX-int4", 5.0), ("MXFP4", 4.25)],
 )  # fmt: skip
 def test_bits_of_schemes(format_name: str, bits: float) -> None:
     assert find(format_name).bits_per_weight == pytest.approx(bits, abs=1e-3)

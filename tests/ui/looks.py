@@ -7,6 +7,7 @@ from typing import Any
 
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
 FIGURES = ".wb-figure .js-plotly-plot"
+DRAWN = f"{FIGURES} .main-svg"  # Plotly draws anew a moment after its place has changed
 
 
 def look(page: Any, name: str) -> None:
@@ -18,6 +19,7 @@ def look(page: Any, name: str) -> None:
         page.screenshot(path=ARTEFACTS / path, full_page=True)
     page.set_viewport_size({"width": 390, "height": 800})
     page.wait_for_function(f"document.querySelector('{FIGURES}').offsetWidth < 390")
+    page.wait_for_function(f"[...document.querySelectorAll('{DRAWN}')].every(one => one.clientWidth < 390)")
     page.screenshot(path=ARTEFACTS / f"{name}_narrow.png", full_page=True)
     heights = page.locator(FIGURES).evaluate_all("all => all.map(one => one.offsetHeight)")
     assert min(height for height in heights if height) > 100, "a figure vanished on a narrow page"

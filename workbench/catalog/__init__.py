@@ -12,6 +12,7 @@ from typing import Any
 
 from workbench.catalog.accelerators import AcceleratorSpec, accelerator, accelerators
 from workbench.catalog.device_names import split_count
+from workbench.catalog.environments import Packages, Recipe, Sources, environments
 from workbench.catalog.freshness import Stale, stale
 from workbench.catalog.instances import Instance, instance, instances, refresh
 from workbench.catalog.loader import FOLDER, load
@@ -161,7 +162,10 @@ __all__ = [
     "IndexSource",
     "Instance",
     "ModelEntry",
+    "Packages",
     "PathSource",
+    "Recipe",
+    "Sources",
     "Stale",
     "Walkthrough",
     "WalkthroughModel",
@@ -175,6 +179,7 @@ __all__ = [
     "assets",
     "engine",
     "engines",
+    "environments",
     "find_model",
     "instance",
     "instances",

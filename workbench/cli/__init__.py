@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from workbench.cli import planning, running
+from workbench.cli import environments, planning, running
 from workbench.errors import WorkbenchError
+
+USES = "chat, long-prompt, batch, memory"  # of workbench.planning.USES, which would take a second to import
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,17 +61,15 @@ def parser() -> argparse.ArgumentParser:
     machine.add_argument("--calibrate", action="store_true", help="measure its speed again (a few seconds)")
     machine.add_argument("--raw", action="store_true", help="what the probes read, for a bug report")
 
-    models = command("models", planning.models, "The models known by name, or those of an all-in-one app.")
-    models.add_argument("--app", help="list what this app has: ollama, lm-studio, text-generation-webui, localai, jan")
-    models.add_argument("--pull", metavar="NAME", help="have the app bring this model first")
-    command("engines", planning.engines, "The engines and whether they can run here.")
+    _add_lists(command)
 
     _add_predicting(command)
 
     run = command("run", running.run, "Ask a model once, or chat with it when no prompt is given.")
     run.add_argument("model")
     run.add_argument("prompt", nargs="?")
-    run.add_argument("--max-tokens", type=int, help="longest answer, tokens")
+    run.add_argument("--system", help="system prompt")
+    _add_sampling_options(run)
     _add_plan_options(run)
 
     deploy = command("deploy", running.deploy, "Serve a model in the background until `workbench stop`.")
@@ -90,6 +90,9 @@ def parser() -> argparse.ArgumentParser:
     measure.add_argument("--repeats", type=int, default=5, help="measured requests (default: 5)")
     _add_plan_options(measure)
 
+    _add_race(command)
+    _add_evaluate(command)
+
     ledger = command("ledger", running.ledger, "How far predictions lay from measurements so far.")
     ledger.add_argument("--export", type=Path, metavar="FILE", help="write every pair to a .csv or .json file")
 
@@ -102,6 +105,15 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _add_lists(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands that list what there is."""
+    models = command("models", planning.models, "The models known by name, or those of an all-in-one app.")
+    models.add_argument("--app", help="list what this app has: ollama, lm-studio, text-generation-webui, localai, jan")
+    models.add_argument("--pull", metavar="NAME", help="have the app bring this model first")
+    listed = command("engines", environments.engines, "The engines and whether they can run here; install, remove.")
+    environments.add_actions(listed)
+
+
 def _add_predicting(command: Callable[..., argparse.ArgumentParser]) -> None:
     """The commands that predict."""
     plan = command("plan", planning.plan, "Every engine and format for a model on a machine, ranked, with reasons.")
@@ -109,6 +121,8 @@ def _add_predicting(command: Callable[..., argparse.ArgumentParser]) -> None:
     for sub in (plan, estimate):
         sub.add_argument("model", help="name, .gguf file, config.json, or owner/name on the Hub")
         _add_where_options(sub)
+    plan.add_argument("--for", dest="use", metavar="USE", help="what can be started here, ranked for one of: " + USES)
+    plan.add_argument("--lossy", action="store_true", help="with --for: also formats that round the weights again")
     validate = command("validate", planning.validate, "Score the predictions on a table of measurements.")
     validate.add_argument("file", type=Path, metavar="FILE.csv", help="columns as in benchmarks/published")
     walk = command("walkthrough", planning.walkthrough, "A step-by-step example of the guide, as it works here today.")
@@ -117,6 +131,29 @@ def _add_predicting(command: Callable[..., argparse.ArgumentParser]) -> None:
     walk.add_argument("--context", type=int, help="tokens of prompt and answer together (default: 2048)")
     about = "leave out what the ledger has measured on this machine"
     estimate.add_argument("--no-ledger", action="store_true", help=about)
+
+
+def _add_race(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The command that measures the candidates of a use."""
+    sub = command("race", running.race, "Measure all that can be started here, and what the pick beforehand cost.")
+    sub.add_argument("model")
+    sub.add_argument("--uses", default="chat,long-prompt,batch", help="of " + USES + " (default: %(default)s)")
+    sub.add_argument("--engines", default="", help="only these, with commas (default: all that can)")
+    sub.add_argument("--repeats", type=int, default=3, help="measured requests of each (default: 3)")
+    sub.add_argument("--lossy", action="store_true", help="also formats that round the weights again")
+
+
+def _add_evaluate(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The command that measures what a model's code does."""
+    sub = command("evaluate", running.evaluate, "Let a model solve small programming problems, and run their tests.")
+    sub.add_argument("model")
+    about = "run what the model writes, in a sandbox: nothing is evaluated without this"
+    sub.add_argument("--run-generated-code", action="store_true", help=about)
+    sub.add_argument("--problems", type=int, metavar="N", help="only the first N problems (default: all)")
+    sub.add_argument("--samples", type=int, default=1, help="answers for each problem (default: 1)")
+    sub.add_argument("--temperature", type=float, default=0.0, help="randomness of the answers (default: 0, none)")
+    sub.add_argument("--mode", default="chat", help="chat (default), or complete: the text of the function goes on")
+    _add_plan_options(sub)
 
 
 def _port(text: str) -> int:
@@ -155,8 +192,16 @@ def _add_plan_options(sub: argparse.ArgumentParser, *, brief: bool = False) -> N
     sub.add_argument("--engine", default="auto", help="engine to use (default: the first that can)")
     sub.add_argument("--context", type=int, help="tokens of prompt and answer together (default: 2048)")
     if not brief:
+        sub.add_argument("--format", help="format of the weights, such as BF16 or NF4 (default: the file's own)")
         sub.add_argument("--concurrency", type=int, default=1, help="requests served at once (default: 1)")
         sub.add_argument("--threads", type=int, help="CPU threads (default: chosen by what else runs)")
+
+
+def _add_sampling_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--max-tokens", type=int, help="longest answer, tokens")
+    sub.add_argument("--temperature", type=float, help="0 for the likeliest words (default: the server's)")
+    sub.add_argument("--top-p", type=float, help="draw from the likeliest words of this probability together")
+    sub.add_argument("--seed", type=int, help="the same number draws the same answer again")
 
 
 def _add_cost_options(sub: argparse.ArgumentParser) -> None:

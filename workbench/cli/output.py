@@ -50,6 +50,12 @@ class Status:
         if not self._quiet:
             print(text, flush=True)
 
+    def note(self, text: str) -> None:
+        """A remark beside the output."""
+        self.clear()
+        if not self._quiet:
+            print(text, file=sys.stderr, flush=True)
+
     def stream(self, piece: str) -> None:
         """A piece of an answer that grows."""
         if not self._open:

@@ -60,26 +60,34 @@ def _app_models(options: argparse.Namespace) -> None:
     print_json(options, [{**asdict(m), "path": str(m.path) if m.path else None} for m in found])
 
 
-def engines(options: argparse.Namespace) -> None:
-    from workbench import engines
-
-    names = [name for name in engines.ENGINES if name != "fake"]  # that one is for tests
-    found = {name: engines.get(name).available() for name in names}
-    if not options.json:
-        rows = [(name, "yes" if a.ok else "no", a.version or f"{a.reason} {a.fix}") for name, a in found.items()]
-        print_table([("engine", "runs here", "version, or why not")], rows)
-    fields = ("ok", "version", "reason", "fix")
-    print_json(options, [{"name": n, **{field: getattr(a, field) for field in fields}} for n, a in found.items()])
-
-
 def plan(options: argparse.Namespace) -> None:
     from workbench import models, planning
     from workbench.report import text
 
+    if options.use:
+        return _pick(options)
     with Status(quiet=options.json) as status:
         found = planning.choices(models.describe(options.model), machine=_machine(options, status), **_wanted(options))
     if not options.json:
         print(text.choices(found))
+    return print_json(options, found.to_dict())
+
+
+def _pick(options: argparse.Namespace) -> None:
+    from workbench import models, planning
+    from workbench.evidence.ledger import Ledger
+    from workbench.report import text
+
+    if options.device or options.format:
+        raise UsageError("--for ranks what can be started here.", fix="Leave --device and --format out.")
+    wanted = () if options.engine == "auto" else (options.engine,)
+    with Status(quiet=options.json) as status:
+        found = planning.pick(
+            models.get(options.model), options.use, machine=_machine(options, status), pairs=Ledger().pairs(),
+            context=options.context, lossy=options.lossy, engines=wanted,
+        )  # fmt: skip
+    if not options.json:
+        print(text.pick(found))
     print_json(options, found.to_dict())
 
 

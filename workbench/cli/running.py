@@ -39,19 +39,26 @@ def run(options: argparse.Namespace) -> None:
     ):
         if options.prompt is None:
             return _converse(running, options, status)
-        answer = _say(running.chat(options.prompt, max_tokens=options.max_tokens), status)
+        with running.stream(_messages(options, options.prompt), **_sampling(options)) as stream:
+            answer = _say(stream, status)
     return print_json(options, {"answer": answer})
 
 
 def _converse(running: Any, options: argparse.Namespace, status: Status) -> None:
-    """Questions from standard input until it ends; an empty line asks nothing."""
-    messages: list[dict[str, str]] = []
+    """Questions from standard input until it ends; an empty line asks nothing, Ctrl-C ends one answer."""
+    messages = _messages(options)
     status.clear()
-    print("Ask; Ctrl-D ends.", file=sys.stderr)
+    print("Ask; Ctrl-C stops an answer, Ctrl-D ends.", file=sys.stderr)
     for line in _questions():
-        messages.append({"role": "user", "content": line})
-        answer = _say(running.chat(messages, max_tokens=options.max_tokens), status)
-        messages.append({"role": "assistant", "content": answer})
+        asked = [*messages, {"role": "user", "content": line}]
+        try:
+            with running.stream(asked, **_sampling(options)) as stream:
+                answer = _say(stream, status, interruptible=True)
+        except UsageError as error:  # too long for the context, most likely: what was said before still stands
+            status.note(f"workbench: {error}")
+            continue
+        if answer:
+            messages = [*asked, {"role": "assistant", "content": answer}]
 
 
 def _questions() -> Iterable[str]:
@@ -64,13 +71,44 @@ def _questions() -> Iterable[str]:
             yield line
 
 
-def _say(pieces: Iterable[str], status: Status) -> str:
-    answer = ""
-    for piece in pieces:
-        answer += piece
-        status.stream(piece)
-    status.clear()
-    return answer
+def _messages(options: argparse.Namespace, *questions: str) -> list[dict[str, str]]:
+    system = [{"role": "system", "content": options.system}] if options.system else []
+    return system + [{"role": "user", "content": question} for question in questions]
+
+
+def _sampling(options: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for; the server's own choice of the rest."""
+    names = ("max_tokens", "temperature", "top_p", "seed")
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def _say(stream: Any, status: Status, *, interruptible: bool = False) -> str:
+    """The answer while it comes, and then how fast it came. Ctrl-C leaves what there is, if the rest can go on."""
+    from workbench.measurement import Answer, answers
+
+    answer, shown = Answer(), 0
+    try:
+        for answer in answers(stream):
+            status.stream("".join(answer.pieces[shown:]))
+            shown = len(answer.pieces)
+    except KeyboardInterrupt:
+        if not interruptible:
+            raise
+        stream.close()
+    status.note(_speed(answer))
+    return answer.text
+
+
+def _speed(answer: Any) -> str:
+    """'[48 tokens, the first after 0.12 s, then 62 tok/s]': of a stopped answer only the pieces were counted."""
+    count = f"{len(answer.pieces)} pieces" if answer.tokens is None else f"{answer.tokens} tokens"
+    rate = answer.tok_per_s or answer.pieces_per_s
+    unit = "pieces/s" if answer.tok_per_s is None else "tok/s"
+    parts = [count]
+    parts += [f"the first after {units.format_value(answer.ttft_s, 's')}"] if answer.ttft_s is not None else []
+    parts += [f"then {units.format_value(rate, unit)}"] if rate else []
+    how = {None: ", stopped", "length": ", cut"}.get(answer.finish_reason, "")
+    return f"[{', '.join(parts)}{how}]"
 
 
 def deploy(options: argparse.Namespace) -> None:
@@ -136,6 +174,35 @@ def measure(options: argparse.Namespace) -> None:
     print_json(options, {"plan": plan.to_dict(), "measurement": result.to_dict()})
 
 
+def evaluate(options: argparse.Namespace) -> None:
+    from workbench import deployment
+    from workbench.measurement import code
+    from workbench.report import text
+
+    chosen, allowed = code.first(options.problems), options.run_generated_code
+    asked = {"samples": options.samples, "temperature": options.temperature, "mode": options.mode}
+    code.check(chosen, **asked, run_generated_code=allowed)
+    with Status() as status, deployment.deploy(make_plan(options, status), progress=status) as running:
+        result = code.evaluate(running, chosen, **asked, run_generated_code=allowed, progress=status)
+    if not options.json:
+        print(text.evaluation(result))
+    print_json(options, result.to_dict())
+
+
+def race(options: argparse.Namespace) -> None:
+    from workbench import measurement
+    from workbench.report import text
+
+    uses, engines = (tuple(one for one in given.split(",") if one) for given in (options.uses, options.engines))
+    with Status(quiet=options.json) as status:
+        found = measurement.race(
+            options.model, uses, engines=engines, repeats=options.repeats, lossy=options.lossy, progress=status
+        )
+    if not options.json:
+        print("\n\n".join(text.race(one) for one in found))
+    print_json(options, [one.to_dict() for one in found])
+
+
 def ledger(options: argparse.Namespace) -> None:
     from dataclasses import asdict
 
@@ -171,6 +238,6 @@ def make_plan(options: argparse.Namespace, progress: Callable[[float | None, str
     # an app knows its models by names of its own
     model = options.model if options.engine in engines.APPS else models.get(options.model, progress=fetched)
     return planning.plan(
-        model, engine=options.engine, context=options.context,
+        model, engine=options.engine, format=options.format, context=options.context,
         concurrency=options.concurrency, threads=options.threads,
     )  # fmt: skip

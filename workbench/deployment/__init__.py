@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING
 from workbench import lazy
 
 if TYPE_CHECKING:
-    from workbench.deployment.deployment import Deployment, attach, deploy
+    from workbench.deployment.deployment import Deployment, attach, deploy, is_running
     from workbench.deployment.registry import deployments, logs, stop, stop_all
+    from workbench.deployment.room import check_room
 
-__all__ = ["Deployment", "attach", "deploy", "deployments", "logs", "stop", "stop_all"]
+__all__ = [
+    "Deployment", "attach", "check_room", "deploy", "deployments", "is_running", "logs", "stop", "stop_all",
+]  # fmt: skip
 
 __getattr__ = lazy.attributes(
     __name__,
     {
         "Deployment": "workbench.deployment.deployment:Deployment",
         "attach": "workbench.deployment.deployment:attach",
+        "check_room": "workbench.deployment.room:check_room",
         "deploy": "workbench.deployment.deployment:deploy",
         "deployments": "workbench.deployment.registry:deployments",
+        "is_running": "workbench.deployment.deployment:is_running",
         "logs": "workbench.deployment.registry:logs",
         "stop": "workbench.deployment.registry:stop",
         "stop_all": "workbench.deployment.registry:stop_all",

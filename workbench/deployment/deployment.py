@@ -12,32 +12,35 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from workbench import folders, planning
+from workbench import folders, models, planning
 from workbench.deployment import failures, registry
 from workbench.deployment import lease as leases
 from workbench.deployment import state as states
 from workbench.deployment.state import State
 from workbench.deployment.watchdog import TERMINATE_S, Orders
 from workbench.engines import Endpoint, Engine
-from workbench.errors import BadModelFile, PortTaken, ServerDied
+from workbench.errors import BadModelFile, PortTaken, ServerDied, UsageError
 from workbench.evidence import Estimate
 from workbench.evidence.ledger import Ledger
 from workbench.machine import MemoryReading, memory_bytes
+from workbench.models.infill import Infill, infill
 from workbench.planning import Plan
 from workbench.units import now
 
 if TYPE_CHECKING:
     import openai
 
+    from workbench.deployment.stream import Stream
+
 PORT_ATTEMPTS = 4
-START_TIMEOUT_S = 180.0
 
 Progress = Callable[[float | None, str], None]
 
@@ -68,7 +71,11 @@ class Deployment:
 
         return openai.OpenAI(base_url=self.endpoint.base_url, api_key=self.endpoint.api_key, max_retries=0)
 
-    def chat(
+    def chat(self, prompt: str | Sequence[dict[str, str]], **options: Any) -> Iterator[str]:
+        """Ask, and yield the answer piece by piece; prompt and options are those of `stream`."""
+        return iter(self.stream(prompt, **options))
+
+    def stream(
         self,
         prompt: str | Sequence[dict[str, str]],
         *,
@@ -76,35 +83,59 @@ class Deployment:
         max_tokens: int | None = None,
         temperature: float | None = None,
         **options: Any,
-    ) -> Iterator[str]:
-        """Ask, and yield the answer piece by piece.
+    ) -> Stream:
+        """Ask, and get the answer as a stream that can be closed, and that knows how it ended.
 
         prompt: a question, or a list of messages with role and content. Further options go to the API as they are.
         Raises UsageError when the prompt does not fit the context, ServerDied when the server goes away.
         """
+        from workbench.deployment.stream import Stream  # half a second; not every user of a deployment talks to it
+
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if system:
             messages.insert(0, {"role": "system", "content": system})
-        given = {"max_tokens": max_tokens, "temperature": temperature, **options}
-        fields = {name: value for name, value in given.items() if value is not None}
-        self._check_alive()
-        with failures.explained(self._state):
-            create: Any = self.client.chat.completions.create
-            with create(model=self.endpoint.served_model, messages=messages, stream=True, **fields) as stream:
-                finished = False
-                for chunk in stream:
-                    for choice in chunk.choices:
-                        if piece := choice.delta.content or reasoning_in(choice.delta):
-                            yield piece
-                        finished = finished or choice.finish_reason is not None
-        if not finished:  # a server that dies may close its connection as if all were said
-            raise failures.cut_short(self._state)
+        given = {"messages": messages, "max_tokens": max_tokens, "temperature": temperature, **options}
+        return Stream(self._state, {name: value for name, value in given.items() if value is not None})
 
-    def _check_alive(self) -> None:
-        """Send nothing to a server that is gone: whoever has its port now must not get the prompt and the key."""
-        state = states.load(self._state.path)
-        if state is None or state.failure:
-            raise failures.gone(self._state)
+    def complete(self, prompt: str, suffix: str | None = None, **options: Any) -> Iterator[str]:
+        """Continue a text, and yield what follows piece by piece; the arguments are those of `completion`."""
+        return iter(self.completion(prompt, suffix, **options))
+
+    def completion(
+        self,
+        prompt: str,
+        suffix: str | None = None,
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        **options: Any,
+    ) -> Stream:
+        """Continue a text as it stands, without a chat template; a stream like that of `stream`.
+
+        suffix: what comes after the gap, for models that can fill one in (`infill`). Raises UsageError when this one
+        cannot, and what `stream` raises.
+        """
+        from workbench.deployment.stream import Stream
+
+        if suffix is not None:
+            prompt = self._infill_prompt(prompt, suffix)
+        given = {"prompt": prompt, "max_tokens": max_tokens, "temperature": temperature, **options}
+        return Stream(self._state, {name: value for name, value in given.items() if value is not None})
+
+    @property
+    def infill(self) -> Infill | None:
+        """The tokens with which this model fills in the middle of a text; None where its vocabulary has none."""
+        path = self.plan_dict.get("model_path")
+        return infill(Path(path)) if path else None
+
+    def _infill_prompt(self, prefix: str, suffix: str) -> str:
+        tokens = self.infill
+        if tokens is None:
+            raise UsageError(
+                f"{self._state.model} cannot fill in the middle of a text: its vocabulary has no tokens for it.",
+                fix="Leave the suffix out, or take a model made for code.",
+            )
+        return tokens.prompt(prefix, suffix)
 
     def memory(self) -> MemoryReading:
         """Memory of the server's process tree now, without the watchdog."""
@@ -144,11 +175,6 @@ class Deployment:
         return f"<Deployment {self.id} of {self._state.model} on {self._state.engine} at {self.endpoint.base_url}>"
 
 
-def reasoning_in(delta: Any) -> str:
-    """What some servers send of a model's reasoning, in a field of its own that the API's official types lack."""
-    return getattr(delta, "reasoning_content", None) or ""
-
-
 def attach(name: str, *, grace_s: float = 0.0) -> Deployment:
     """Use a deployment that already runs, by its id or its model's name; raises UnknownName."""
     state = registry.find(name)
@@ -163,7 +189,7 @@ def deploy(
     grace_s: float = 0.0,
     port: int | None = None,
     share: bool = True,
-    start_timeout_s: float = START_TIMEOUT_S,
+    start_timeout_s: float | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Deployment:
@@ -171,16 +197,18 @@ def deploy(
 
     A deployment of the same model with the same settings that already runs is joined, unless `share` is False.
     keep: it stays until `workbench stop`, whoever goes; grace_s: it stays that long after its last user is gone;
-    port: the port on 127.0.0.1, a free one by default; options: those of `workbench.plan`.
+    port: the port on 127.0.0.1, a free one by default; start_timeout_s: how long the server may take until it answers,
+    by default what its engine needs; options: those of `workbench.plan`.
     Raises DoesNotFit, EngineUnavailable, StartFailed and what `workbench.plan` raises.
     """
     plan = model if isinstance(model, Plan) else planning.plan(model, engine=engine, **options)
-    terms = _Terms(keep, grace_s, port, start_timeout_s)
+    terms = _Terms(keep, grace_s, port, start_timeout_s or plan.engine.start_timeout_s)
     key = _share_key(plan, port)
     with FileLock(states.folder() / f"{key}.lock"):
         if share and (running := _join(key, terms)):
             return running
         plan.check_fits()
+        plan = _with_weights(plan, progress)
         for _ in range(0 if port else PORT_ATTEMPTS - 1):  # a free port may be taken a moment later
             with suppress(PortTaken):
                 return _start(plan, key, terms, progress)
@@ -206,21 +234,49 @@ def _share_key(plan: Plan, port: int | None) -> str:
 
 def _file_identity(plan: Plan) -> list[Any]:
     """What tells one model file from another; nothing for a model that an app keeps where we cannot look."""
-    if plan.model.path is None:
+    path = plan.model.path or _source_path(plan)
+    if path is None:
         return []
     try:
-        stat = plan.model.path.stat()
+        return [str(path), models.identity(path)]
     except OSError as error:
-        raise BadModelFile(f"{plan.model.path} cannot be read: {error.strerror}.", fix="Plan again.") from error
-    return [str(plan.model.path), stat.st_size, stat.st_mtime_ns]
+        raise BadModelFile(f"{path} cannot be read: {error.strerror}.", fix="Plan again.") from error
+
+
+def _source_path(plan: Plan) -> Path | None:
+    """The file that the weights are made of."""
+    source = getattr(plan.model, "made_from", None)
+    return source.path if source else None
+
+
+def _with_weights(plan: Plan, progress: Progress | None) -> Plan:
+    """The plan with the file or folder that its engine opens, written first where it is not there."""
+    if plan.model.path or plan.engine.keeps_models:
+        return plan
+
+    def report(done: int, total: int, what: str) -> None:
+        if progress:
+            progress(done / total if total else None, what)
+
+    stored = plan.engine.stored_format(plan.settings.format)
+    path = models.convert(plan.model, plan.engine.container, stored, progress=report)
+    return replace(plan, model=replace(plan.model, path=path))
 
 
 def _join(key: str, terms: _Terms) -> Deployment | None:
-    for state in registry.deployments():
-        if state.share_key == key and state.status == states.READY:
-            with suppress(ServerDied):  # it is just ending: start another one
-                return Deployment(state, leases.Lease(state, keep=terms.keep, grace_s=terms.grace_s))
+    for state in _that_serve(key):
+        with suppress(ServerDied):  # it is just ending: start another one
+            return Deployment(state, leases.Lease(state, keep=terms.keep, grace_s=terms.grace_s))
     return None
+
+
+def _that_serve(key: str) -> list[State]:
+    return [state for state in registry.deployments() if state.share_key == key and state.status == states.READY]
+
+
+def is_running(plan: Plan) -> bool:
+    """Whether `deploy` would join a deployment that already runs."""
+    return plan.model.path is not None and bool(_that_serve(_share_key(plan, None)))
 
 
 def _start(plan: Plan, key: str, terms: _Terms, progress: Progress | None) -> Deployment:

@@ -66,7 +66,7 @@ def _bad_request(error: object) -> UsageError:
     if "n_prompt_tokens" in body:
         return UsageError(
             f"The prompt has {body['n_prompt_tokens']} tokens; the deployment was made for {body['n_ctx']}.",
-            fix="Shorten the prompt, or deploy with a larger context.",
+            fix="Shorten it, begin a new conversation, or deploy with a larger context.",
         )
     return UsageError(f"The server refused the request: {body.get('message', error)}.")
 

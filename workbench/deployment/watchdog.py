@@ -34,8 +34,8 @@ from typing import Any, BinaryIO
 import psutil
 
 from workbench.deployment import state as states
-from workbench.deployment.environment import without_secrets
 from workbench.deployment.state import State
+from workbench.secrets import without_secrets
 
 LOG_LIMIT_BYTES = 1_000_000
 TERMINATE_S = 1.0  # from SIGTERM to SIGKILL: leaves a second within the two that a kill may take

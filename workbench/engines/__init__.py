@@ -21,6 +21,7 @@ __all__ = [
 ENGINES = {
     "llama.cpp": "workbench.engines.llamacpp:LlamaCpp",
     "transformers": "workbench.engines.transformers:Transformers",
+    "transformers-serve": "workbench.engines.transformers:TransformersServe",
     "vllm": "workbench.engines.vllm:VLLM",
     "tensorrt-llm": "workbench.engines.tensorrt_llm:TensorRTLLM",
     "onnx-runtime": "workbench.engines.onnxruntime:OnnxRuntime",

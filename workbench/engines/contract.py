@@ -8,7 +8,7 @@ An engine that the workbench cannot start yet predicts all the same, and says so
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -123,8 +123,8 @@ class Engine(ABC, Generic[AnyModel]):
     formats: the formats of weights it runs, as `workbench.models.formats` names them; runtimes: the kinds of devices it
     runs on ('cpu', 'cuda', 'rocm', 'metal', 'xpu'); capabilities: chat, complete, transcribe, imagine; container: the
     kind of file or folder it opens ('gguf', 'safetensors', 'onnx'); starts: False where the workbench predicts it and
-    cannot start it yet; spans_devices: it can use several at once; deals_layers: it deals whole layers out, to devices
-    and to main memory.
+    cannot start it yet; keeps_models: it has its models itself, so that no file is written for it; spans_devices: it
+    can use several at once; deals_layers: it deals whole layers out, to devices and to main memory.
     """
 
     name: str
@@ -134,9 +134,11 @@ class Engine(ABC, Generic[AnyModel]):
     runtimes: frozenset[str] = frozenset({"cpu"})
     container = "gguf"
     starts = True
+    keeps_models = False
     spans_devices = False
     deals_layers = False
     health_path = "/health"
+    start_timeout_s = 180.0  # how long it may take until it answers
     #: Sent with each measured request: the same prompt must cost the same twice, and an answer must be full length.
     benchmark_options: Mapping[str, object] = MappingProxyType({})
 
@@ -173,6 +175,10 @@ class Engine(ABC, Generic[AnyModel]):
             fix="Choose another engine: `workbench engines` lists them.",
         )
 
+    def variants(self, model: AnyModel, settings: Settings) -> Iterable[Settings]:
+        """These settings, and others worth comparing whose answers nobody could tell apart."""
+        return (settings,)
+
     def stored_format(self, format_name: str) -> str:
         """The format that the weights have on disk when they run in `format_name`; another one where the engine
         quantizes while it loads."""
@@ -203,11 +209,14 @@ class TextEngine(Engine[Model]):
         """Predict the seconds of one step: a token for each of `batch` requests, each `depth` tokens deep."""
 
     def speed(self, model: Model, settings: Settings, machine: Machine, workload: Workload) -> Mapping[str, Estimate]:
-        """prefill, decode (tok/s, one request alone), ttft (s), throughput (tok/s, `concurrency` requests at once)."""
+        """prefill, decode (tok/s, one request alone), ttft (s); for `concurrency` requests at once also throughput
+        (tok/s while all of them decode) and batch (s, from sending all to the last token)."""
         ttft = self.prefill(model, settings, machine, workload.prompt_tokens)
         step = self.decode(model, settings, machine, workload.decode_depth)
         speeds = {"prefill": ttft.rate(workload.prompt_tokens), "decode": step.rate(1), "ttft": ttft}
         if (together := settings.concurrency) > 1:
             many = self.decode(model, settings, machine, workload.decode_depth, together)
             speeds["throughput"] = many.rate(together)
+            prompts = self.prefill(model, settings, machine, workload.prompt_tokens, together)
+            speeds["batch"] = prompts.plus(many, workload.answer_tokens)
         return speeds

@@ -5,12 +5,19 @@ It never backs a claim about an engine. Its predictions come from its script, so
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from workbench.engines.contract import Availability, Launch, Settings, TextEngine
 from workbench.engines.fake_server import Script
 from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Machine
 from workbench.models import Model
 from workbench.units import MIB
+
+if TYPE_CHECKING:
+    from workbench.engines.runtime import TextRuntime
 
 INTERPRETER_BYTES = 14 * MIB  # CPython with http.server, seen on Linux
 
@@ -44,6 +51,12 @@ class FakeEngine(TextEngine):
 
     def launch(self, model: Model, settings: Settings, port: int, api_key: str) -> Launch:
         return Launch(self.script.launch_argv(port), {"WORKBENCH_API_KEY": api_key})
+
+    def runtime(self, path: Path, settings: Settings) -> TextRuntime:
+        """The fake engine as a library. path: a file with the fields of a `Script` as JSON."""
+        from workbench.engines.fake_runtime import FakeRuntime
+
+        return FakeRuntime(Script(**json.loads(path.read_text())), settings.context)
 
     def served_model(self, model: Model) -> str:
         return "fake"

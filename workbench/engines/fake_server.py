@@ -20,7 +20,8 @@ from typing import Any
 class Script:
     """What the fake server does.
 
-    words: the answer, repeated to the length asked for; token_s: seconds between tokens; load_s: seconds until healthy;
+    words: the answer, repeated to the length asked for; token_s: seconds between tokens; first_token_s: seconds before
+    a stream says anything; load_s: seconds until healthy;
     exit_after_s: end this long after the start; die_after_tokens: end in the middle of a stream;
     listens: False = run without ever opening the port; tree_depth: processes below the server, each started by the
     one above, the last also by a double fork into a session of its own; ignore_sigterm: must be killed.
@@ -28,6 +29,7 @@ class Script:
 
     words: str = "The quick brown fox jumps over the lazy dog. "
     token_s: float = 0.0
+    first_token_s: float = 0.0
     load_s: float = 0.0
     exit_after_s: float | None = None
     exit_code: int = 3
@@ -107,6 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._stream(chat, pieces, prompt_tokens)
 
     def _stream(self, chat: bool, pieces: list[str], prompt_tokens: int) -> None:
+        time.sleep(self.script.first_token_s)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")

@@ -1,7 +1,8 @@
-"""llama.cpp: GGUF models, as `llama-server` when it is on PATH, else the server inside the `xllamacpp` package.
+"""llama.cpp: GGUF models, as `llama-server` where there is one, else the server inside the `xllamacpp` package.
 
-Both are the same program with the same settings; what differs is how they were compiled. It predicts for CPUs and for
-accelerators; what it starts runs on the CPU so far. Its memory terms are in `llamacpp_memory`, its speed
+A `llama-server` on PATH comes first, then the one that `workbench engines install llama.cpp` compiled for this
+processor. All are the same program with the same settings; what differs is how they were compiled. It predicts for
+CPUs and for accelerators; what it starts runs on the CPU so far. Its memory terms are in `llamacpp_memory`, its speed
 in `llamacpp_speed`.
 """
 
@@ -12,11 +13,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 
+from workbench.engines import environments
 from workbench.engines import llamacpp_memory as memory
 from workbench.engines import llamacpp_speed as speed
 from workbench.engines.contract import Availability, Launch, Settings, TextEngine
@@ -31,6 +35,7 @@ NOT_GENERATIVE = frozenset({
     "clip", "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3",
     "eurobert", "t5encoder", "wavtokenizer-dec", "gemma-embedding",
 })  # fmt: skip
+CACHE_BLOCK_VALUES = 32  # values in a block of a quantized cache
 #: On an abort, no debugger: its talk would bury the reason, which is the last line of the log.
 _QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
 
@@ -47,7 +52,7 @@ class LlamaCpp(TextEngine):
     benchmark_options = MappingProxyType({"ignore_eos": True, "cache_prompt": False})
 
     def __init__(self) -> None:
-        self.binary = shutil.which("llama-server")  # looked for once: a plan and its launch must agree
+        self.binary = _binary()  # looked for once: a plan and its launch must agree
 
     # -- what runs here ----------------------------------------------------------------------------------------
 
@@ -82,6 +87,14 @@ class LlamaCpp(TextEngine):
             )  # fmt: skip
         return Availability(True)
 
+    def variants(self, model: Model, settings: Settings) -> Iterator[Settings]:
+        """Flash attention costs decode at depth on a CPU; a cache of 8 bits is half as large."""
+        yield settings
+        yield replace(settings, flash_attention=False)
+        lengths = (model.architecture.key_length, model.architecture.value_length)
+        if all(length % CACHE_BLOCK_VALUES == 0 for length in lengths):
+            yield replace(settings, cache_type="q8_0")
+
     # -- memory ------------------------------------------------------------------------------------------------
 
     def memory(self, model: Model, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
@@ -114,6 +127,14 @@ class LlamaCpp(TextEngine):
         program = Path(__file__).with_name("xllamacpp_server.py")
         environment = {**_QUIET_ABORT, "LLAMA_API_KEY": api_key}
         return Launch((sys.executable, "-I", str(program), json.dumps(options)), environment)
+
+
+def _binary() -> str | None:
+    """The program of llama.cpp's server: the user's own, or the one compiled for this processor."""
+    if found := shutil.which("llama-server"):
+        return found
+    compiled = environments.installed("llama.cpp")
+    return str(compiled.program) if compiled else None
 
 
 def _llama_server(binary: str, model: Model, settings: Settings, port: int, api_key: str) -> Launch:

@@ -12,20 +12,19 @@ from dataclasses import replace
 from functools import reduce
 from typing import TypeVar
 
-from workbench.engines import device_speed
+from workbench.engines import cpu_speed, device_speed
 from workbench.engines.contract import Settings
 from workbench.engines.llamacpp_memory import UNSTATED, deal_layers, has_unknown_state
 from workbench.evidence import Basis, Estimate
 from workbench.machine import Machine
-from workbench.machine.description import UNCALIBRATED
 from workbench.models import Architecture, Model, Tensor
 from workbench.models.architecture import bytes_per_element, kv_bytes, recurrent_bytes
 
-# Speed coefficients: one machine, two cores; the intervals say how little that is until the ledger has more.
-SPEED_SOURCE = "fitted to the embedded model on one x86-64 machine (2 cores); wide until the ledger has this machine"
-PREFILL_EFFICIENCY, PREFILL_INTERVAL = 0.44, (0.5, 1.0)
-DECODE_EFFICIENCY, ATTENTION_EFFICIENCY, LAYER_S = 0.45, 0.19, 20e-6
-DECODE_INTERVAL = (0.5, 1.0)
+#: One machine, two cores; the intervals say how little that is until the ledger has more.
+CPU = cpu_speed.Shares(
+    prefill=0.44, decode=0.45, attention=0.19, layer_s=20e-6,
+    source="fitted to the embedded model on one x86-64 machine (2 cores); wide until the ledger has this machine",
+)  # fmt: skip
 ENGINE = "llama.cpp"
 T = TypeVar("T")
 
@@ -131,57 +130,12 @@ def _plus(one: Estimate, other: Estimate) -> Estimate:
 
 
 def _prefill_on_cpu(model: Model, settings: Settings, machine: Machine, tokens: int, batch: int) -> Estimate:
-    if machine.calibration is None:
-        return Estimate.unknown("s", UNCALIBRATED)
-    one_core = machine.calibration.matrix_throughput_one_core.value
-    rate = one_core * PREFILL_EFFICIENCY * settings.prefill_threads
-    operations = batch * _operations(model, tokens)
-    basis = Basis(
-        "floating-point operations of prompt and causal attention ÷ (matrix throughput × efficiency)",
-        {
-            "operations": f"{operations / 1e9:.3g} GFLOP for {batch * tokens} tokens",
-            "matrix throughput": f"{one_core / 1e9:.3g} GFLOP/s a core × {settings.prefill_threads} threads",
-            "efficiency": f"{PREFILL_EFFICIENCY}",
-        },
-        SPEED_SOURCE,
-    )
-    return Estimate.within(operations / rate, "s", basis, *PREFILL_INTERVAL)
-
-
-def _operations(model: Model, tokens: int) -> float:
-    """FLOP of a prompt. Its tokens only look the embedding up; a tied head is used for the last token alone."""
-    a = model.architecture
-    looked_up = a.vocabulary * a.hidden if any(t.is_looked_up for t in model.tensors) else 0
-    dense = 2 * (model.active_parameters - looked_up) * tokens
-    return dense + 2 * a.layers * a.heads * (a.key_length + a.value_length) * tokens**2 / 2
+    return cpu_speed.prefill(CPU, model, settings, machine, tokens=tokens, batch=batch)
 
 
 def _decode_on_cpu(model: Model, settings: Settings, machine: Machine, depth: int, batch: int) -> Estimate:
-    if machine.calibration is None:
-        return Estimate.unknown("s", UNCALIBRATED)
-    one_core = machine.calibration.read_bandwidth_one_core.value
-    bandwidth = min(machine.calibration.read_bandwidth.value, one_core * settings.threads)
     a = model.architecture
-    weights_s = model.decode_read_bytes / (bandwidth * DECODE_EFFICIENCY)
     # Flash attention on a CPU reads the keys and values once per query head, not once per KV head.
     heads = a.heads / max(a.kv_heads, 1) if settings.flash_attention else 1.0
     cache = batch * (kv_bytes(a, depth, bytes_per_element(settings.cache_type)) * heads + 2 * recurrent_bytes(a))
-    cache_s = cache / (one_core * settings.threads * ATTENTION_EFFICIENCY)
-    multiply_s = (
-        2
-        * model.active_parameters
-        / (machine.calibration.matrix_throughput_one_core.value * settings.threads * PREFILL_EFFICIENCY)
-    )
-    basis = Basis(
-        "weights read ÷ (bandwidth × e) + cache read ÷ (bandwidth × e_attention) + layers × overhead"
-        + (" + operations of further requests ÷ matrix throughput" if batch > 1 else ""),
-        {
-            "weights read": f"{model.decode_read_bytes / 1e6:.4g} MB a token",
-            "bandwidth": f"{bandwidth / 1e9:.3g} GB/s with {settings.threads} threads",
-            "depth": f"{depth} tokens, requests: {batch}",
-            "e, e_attention, overhead": f"{DECODE_EFFICIENCY}, {ATTENTION_EFFICIENCY}, {LAYER_S * 1e6:.0f} µs",
-        },
-        SPEED_SOURCE,
-    )
-    total = weights_s + cache_s + a.layers * LAYER_S + (batch - 1) * multiply_s
-    return Estimate.within(total, "s", basis, *DECODE_INTERVAL)
+    return cpu_speed.decode(CPU, model, settings, machine, depth=depth, batch=batch, cache_bytes=cache)

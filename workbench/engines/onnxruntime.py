@@ -1,20 +1,32 @@
-"""ONNX Runtime GenAI: language models as ONNX graphs, on CPUs and accelerators. It predicts; the workbench cannot start
-it yet.
+"""ONNX Runtime GenAI: language models as ONNX graphs, on CPUs and accelerators; started on the CPU.
 
-Weights and cache follow from the model. What its arena grows to beside them nobody has published, and it grows in steps
-that double: that part stays unknown, and so does the sum.
+What is loaded is in `onnxruntime_runtime`, hosted by the workbench's server; the memory it takes on a CPU is in
+`onnxruntime_memory`. On accelerators weights and cache follow from the model; what its arena grows to beside them
+nobody has published, and it grows in steps that double: that part stays unknown there, and so does the sum.
 """
 
 from __future__ import annotations
 
-from workbench.engines.contract import Availability, Settings
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+from workbench.engines import cpu_speed
+from workbench.engines import onnxruntime_memory as cpu_memory
+from workbench.engines.contract import Availability, Launch, Settings
 from workbench.engines.device_memory import Needs, driver_context, weight_format
 from workbench.engines.llamacpp_memory import RECURRENT, is_recurrent
 from workbench.engines.predicted_engine import PredictedEngine
+from workbench.engines.runtime import Hosted, TextRuntime
+from workbench.errors import EngineUnavailable
 from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Machine
 from workbench.models import Model
 from workbench.models.architecture import kv_bytes
+from workbench.models.quantized import SCHEMES
 
 _ALL = frozenset({"cpu", "cuda"})
 #: Where each format runs.
@@ -28,11 +40,20 @@ ARCHITECTURES = frozenset({
     "olmo", "olmo2", "chatglm", "deepseek2", "ernie4_5", "gemma", "gemma2", "gemma3", "gpt-oss", "granite", "internlm2",
     "llama", "mistral", "nemotron", "phi2", "phi3", "qwen2", "qwen3", "smollm3", "hunyuan-dense",
 })  # fmt: skip
+#: Shares of a CPU's speed, one machine with two cores that others used too; the intervals say how little that is.
+SPEED_SOURCE = "fitted to the embedded model on one x86-64 machine (2 cores, one thread, CPU time), 2026-11-28"
+INT4 = cpu_speed.Shares(prefill=0.58, decode=0.5, attention=0.3, source=SPEED_SOURCE)
+WHOLE = cpu_speed.Shares(prefill=0.82, decode=0.88, attention=0.3, source=SPEED_SOURCE)
 UNMEASURED = "nobody has published what ONNX Runtime's arena grows to; measure it"
 
 
+#: Import names of what its server needs, with the distributions they come in.
+PACKAGES = {"onnxruntime_genai": "onnxruntime-genai", "fastapi": "fastapi", "uvicorn": "uvicorn",
+            "prometheus_client": "prometheus-client"}  # fmt: skip
+
+
 class OnnxRuntime(PredictedEngine):
-    """Predicts what of ONNX Runtime GenAI's memory follows from the model."""
+    """One graph, hosted by the workbench's server; requests take turns, each with a cache of its own."""
 
     name = "onnx-runtime"
     title = "ONNX Runtime GenAI"
@@ -43,6 +64,17 @@ class OnnxRuntime(PredictedEngine):
     package = "onnxruntime-genai"
     published_as = "ONNX Runtime"
     needs = NEEDS
+    starts = True
+    benchmark_options: Mapping[str, object] = MappingProxyType({"ignore_eos": True})
+
+    # -- what runs here ----------------------------------------------------------------------------------------
+
+    def available(self, machine: Machine | None = None) -> Availability:
+        if missing := [package for module, package in PACKAGES.items() if find_spec(module) is None]:
+            return Availability(
+                False, f"The package {missing[0]} is not installed.", f"Install it: pip install {' '.join(missing)}"
+            )
+        return Availability(True, version=f"{self.package} {version(self.package)}")
 
     def supports(self, model: Model) -> Availability:
         able, name = super().supports(model), model.architecture.name
@@ -59,19 +91,66 @@ class OnnxRuntime(PredictedEngine):
             return Availability(False, "ONNX Runtime GenAI runs on one device.", "Name one.")
         return super().runs_on(model, settings, machine)
 
+    # -- predictions -------------------------------------------------------------------------------------------
+
     def memory(self, model: Model, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
         cards = settings.accelerators(machine)
-        parts = {"weights": _weights(model), "KV cache": _cache(model, settings, on_cpu=not cards),
-                 "arena": Estimate.unknown("B", UNMEASURED)}  # fmt: skip
+        cache = _cache(model, settings, on_cpu=not cards)
         if not cards:
-            return (Breakdown("RAM", parts),)
+            return cpu_memory.on_cpu(model, settings, cache)
+        parts = {"weights": _weights_on_device(model), "KV cache": cache, "arena": Estimate.unknown("B", UNMEASURED)}
         host = Breakdown("RAM", {"program": Estimate.unknown("B", "nobody has published it; measure it")})
         return (Breakdown(cards[0].name, {**parts, "driver": driver_context(cards[0])}), host)
 
+    def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int, batch: int = 1) -> Estimate:
+        """On a CPU prompts are worked on in turns, with as many threads as decode has."""
+        if settings.devices:
+            return super().prefill(model, settings, machine, tokens, batch)
+        alike = replace(settings, prefill_threads=settings.threads)
+        return cpu_speed.prefill(_shares(model), model, alike, machine, tokens=tokens, batch=batch)
 
-def _weights(model: Model) -> Estimate:
-    basis = Basis("bytes of all tensors", {"format": weight_format(model)}, "exact by architecture")
-    return Estimate.within(model.weight_bytes, "B", basis, 0.0, 0.02)
+    def decode(self, model: Model, settings: Settings, machine: Machine, depth: int, batch: int = 1) -> Estimate:
+        """On a CPU a token for each of `batch` requests is `batch` steps: they take turns."""
+        if settings.devices:
+            return super().decode(model, settings, machine, depth, batch)
+        if is_recurrent(model.architecture):
+            return Estimate.unknown("s", RECURRENT)
+        cache = kv_bytes(model.architecture, depth, 4.0)
+        step = cpu_speed.decode(_shares(model), model, settings, machine, depth=depth, batch=1, cache_bytes=cache)
+        return step.plus(step, times=batch - 1)
+
+    # -- launching ---------------------------------------------------------------------------------------------
+
+    def launch(self, model: Model, settings: Settings, port: int, api_key: str) -> Launch:
+        availability = self.available()
+        if not availability.ok:
+            raise EngineUnavailable(availability.reason, fix=availability.fix)
+        if settings.devices:
+            raise EngineUnavailable(
+                f"The workbench starts {self.title} on the CPU alone; on accelerators it predicts.",
+                fix="Plan without devices, or choose another engine.",
+            )
+        return Hosted(self.name, str(model.path), model.name, settings, port).launch(api_key)
+
+    def runtime(self, path: Path, settings: Settings) -> TextRuntime:
+        """Load a folder of the model builder."""
+        from workbench.engines.onnxruntime_runtime import OnnxTextRuntime
+
+        return OnnxTextRuntime(path, settings)
+
+
+def _shares(model: Model) -> cpu_speed.Shares:
+    return INT4 if weight_format(model) in SCHEMES else WHOLE
+
+
+def _weights_on_device(model: Model) -> Estimate:
+    """What a folder for CPUs has in 32 bits, one for accelerators has in 16."""
+    kind = weight_format(model)
+    count = model.weight_bytes if kind not in SCHEMES else sum(
+        2 * t.elements if t.type == SCHEMES[kind].kept else t.bytes - 2 * (t.elements // SCHEMES[kind].group)
+        for t in model.tensors)  # fmt: skip
+    basis = Basis("bytes of all tensors", {"format": kind}, "exact by architecture")
+    return Estimate.within(count, "B", basis, 0.0, 0.02)
 
 
 def _cache(model: Model, settings: Settings, *, on_cpu: bool) -> Estimate:

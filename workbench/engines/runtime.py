@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,9 +39,11 @@ class Token:
 
 
 class TextRuntime(ABC):
-    """A language model in this process. context: the most tokens of prompt and answer together."""
+    """A language model in this process. context: the most tokens of prompt and answer together; vocabulary: how many
+    tokens there are."""
 
     context: int
+    vocabulary: int
 
     @abstractmethod
     def chat_tokens(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
@@ -55,10 +57,13 @@ class TextRuntime(ABC):
         """The tokens of a text to be continued."""
 
     @abstractmethod
-    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Iterator[Token]:
-        """Token after token until the model ends or the context is full. Closing the iterator frees what it holds.
+    def generate(
+        self, prompt: Sequence[int], sampling: Sampling, max_tokens: int
+    ) -> Generator[Token | None, None, None]:
+        """Token after token until the model ends, `max_tokens` at most; prompt and they fit the context together.
 
-        Several iterators may be advanced in turns; each has its own cache.
+        None comes between the parts of a long prompt, so that others get their turn and the request can be cancelled.
+        Closing the iterator frees what it holds. Several may be advanced in turns; each has its own cache.
         """
 
 

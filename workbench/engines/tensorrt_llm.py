@@ -1,20 +1,26 @@
-"""TensorRT-LLM: NVIDIA's engine for its own cards. It predicts; the workbench cannot start it yet.
+"""TensorRT-LLM: NVIDIA's engine for its own cards, in an environment of its own.
 
-It gives nine tenths of what is free once the model is loaded to the KV cache, in blocks of 32 tokens.
+It gives nine tenths of what is free once the model is loaded to the KV cache, in blocks of 32 tokens. Its server asks
+for no key and calls a model by the name of its folder; it listens on the loopback interface alone. The project has not
+run it: it predicts, says what is missing, and knows the command.
 """
 
 from __future__ import annotations
 
-from workbench.engines import activations, kv_pool
-from workbench.engines.contract import Availability, Settings
+import shutil
+from pathlib import Path
+from typing import Any
+
+from workbench.engines import activations, environments, kv_pool
+from workbench.engines.contract import Availability, Launch, Settings
 from workbench.engines.device_memory import Needs, capacity_bytes, driver_context, label
 from workbench.engines.llamacpp_memory import RECURRENT, is_recurrent
 from workbench.engines.predicted_engine import PredictedEngine
 from workbench.engines.tensor_split import refusal, shard
 from workbench.engines.transformers_memory import CUDA_PROGRAM_BYTES, CUDA_PROGRAM_SOURCE
-from workbench.errors import UsageError
+from workbench.errors import EngineUnavailable, UsageError
 from workbench.evidence import Basis, Breakdown, Estimate
-from workbench.machine import Accelerator, Machine
+from workbench.machine import Accelerator, Machine, probe
 from workbench.models import Model
 from workbench.models.architecture import kv_bytes
 from workbench.units import GIB, MIB
@@ -47,7 +53,7 @@ SOURCE = "documentation of TensorRT-LLM 1.3; no published startup log was found,
 
 
 class TensorRTLLM(PredictedEngine):
-    """Predicts what TensorRT-LLM's server takes and holds."""
+    """Starts TensorRT-LLM's server and predicts what it takes and holds."""
 
     name = "tensorrt-llm"
     title = "TensorRT-LLM"
@@ -58,6 +64,20 @@ class TensorRTLLM(PredictedEngine):
     published_as = "TensorRT-LLM"
     needs = NEEDS
     splits_layers = True
+    starts = True
+    start_timeout_s = 900.0
+
+    def __init__(self) -> None:
+        self.command, self.version = _command()  # looked for once: a plan and its launch must agree
+
+    # -- what runs here ----------------------------------------------------------------------------------------
+
+    def available(self, machine: Machine | None = None) -> Availability:
+        if reason := environments.no_card(self.title, machine or probe()):
+            return Availability(False, reason, environments.ELSEWHERE)
+        if self.command:
+            return Availability(True, version=self.version)
+        return environments.missing(self.name, machine)
 
     def supports(self, model: Model) -> Availability:
         able, name = super().supports(model), model.architecture.name
@@ -82,6 +102,8 @@ class TensorRTLLM(PredictedEngine):
                 "Ask for a shorter context, or for more devices.",
             )  # fmt: skip
         return Availability(True)
+
+    # -- memory ------------------------------------------------------------------------------------------------
 
     def pool(self, model: Model, settings: Settings, machine: Machine) -> Estimate:
         """Bytes of KV pool on the device that has least."""
@@ -134,3 +156,41 @@ class TensorRTLLM(PredictedEngine):
         piece, blocks = shard(model, max(1, len(settings.devices))), -(-settings.context // BLOCK_TOKENS)
         per_value = CACHE_BYTES[settings.cache_type]
         return settings.concurrency * kv_bytes(piece.architecture, blocks * BLOCK_TOKENS, per_value)
+
+    # -- launching ---------------------------------------------------------------------------------------------
+
+    def launch(self, model: Model, settings: Settings, port: int, api_key: str) -> Launch:
+        """The key is not used: the server knows none."""
+        if not self.command:
+            found = self.available()
+            raise EngineUnavailable(found.reason, fix=found.fix)
+        if settings.cache_type not in ("f16", "bf16"):
+            raise UsageError(
+                f"A cache of type {settings.cache_type} is set in a file that the workbench does not write.",
+                fix="Ask for f16, the model's own 16 bits.",
+            )
+        argv = (
+            *self.command, str(model.path), "--host", "127.0.0.1", "--port", str(port), "--backend", "pytorch",
+            "--max_seq_len", str(settings.context), "--max_num_tokens", str(MAX_TOKENS),
+            "--max_batch_size", str(MAX_REQUESTS), "--tp_size", str(max(1, len(settings.devices))),
+            "--kv_cache_free_gpu_memory_fraction", str(FREE_FRACTION),
+        )  # fmt: skip
+        chosen = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, settings.devices))} if settings.devices else {}
+        return Launch(argv, {**_QUIET, **chosen})
+
+    def served_model(self, model: Any) -> str:
+        """The name of the folder."""
+        return Path(model.path).name if model.path else str(model.name)
+
+
+#: Nothing is asked of the Hub and nothing is reported.
+_QUIET = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "TRTLLM_NO_USAGE_STATS": "1"}
+
+
+def _command() -> tuple[tuple[str, ...], str]:
+    """What starts its server, up to the model, and its version: from an environment of ours, else what is on PATH."""
+    if found := environments.installed("tensorrt-llm"):
+        python, program = str(environments.python(found.folder)), str(found.program)
+        return (python, "-I", program, "serve"), f"{found.recipe.name} {found.recipe.version}"
+    binary = shutil.which("trtllm-serve")
+    return ((binary, "serve"), "trtllm-serve on PATH") if binary else ((), "")

@@ -1,14 +1,26 @@
-"""Hugging Face Transformers: language models on PyTorch. It predicts; the workbench cannot start it yet.
+"""Hugging Face Transformers: language models on PyTorch, hosted by the workbench's server or as `transformers serve`.
 
-Its memory terms are in `transformers_memory`, its speed comes from `device_speed`.
+Both run the same code of the library. The workbench's own server has keys, metrics, limits and turns, which the
+library's server lacks (docs/decisions/0010); what is loaded is in `transformers_runtime`. Its memory terms are in
+`transformers_memory`; its speed comes from `device_speed`, on a CPU from the machine's calibration.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+from workbench import folders
 from workbench.engines import transformers_memory as memory
-from workbench.engines.contract import Availability, Settings
+from workbench.engines.contract import Availability, Launch, Settings
 from workbench.engines.device_memory import Needs
 from workbench.engines.predicted_engine import PredictedEngine
+from workbench.engines.runtime import Hosted, TextRuntime
+from workbench.errors import EngineUnavailable
 from workbench.evidence import Breakdown
 from workbench.machine import Machine
 from workbench.models import Model
@@ -40,8 +52,14 @@ NEEDS = {
 }
 
 
+#: Formats that `transformers serve` has options for.
+SERVED = {name: NEEDS[name] for name in ("FP32", "FP16", "BF16", "NF4-DQ", "LLM.int8")}
+#: What bitsandbytes quantizes while the model is loaded.
+BITSANDBYTES = frozenset({"LLM.int8", "NF4", "NF4-DQ", "FP4"})
+
+
 class Transformers(PredictedEngine):
-    """Predicts the memory and speed of `model.generate`, all requests of a batch together."""
+    """One step of the model at a time, several answers in turns."""
 
     name = "transformers"
     title = "Hugging Face Transformers"
@@ -51,6 +69,21 @@ class Transformers(PredictedEngine):
     package = "transformers"
     published_as = "Transformers"
     needs = NEEDS
+    starts = True
+    benchmark_options: Mapping[str, object] = MappingProxyType({"ignore_eos": True})
+    #: Formats that the workbench can start; the others are predicted.
+    started = frozenset({"FP32", "FP16", "BF16"}) | BITSANDBYTES
+
+    # -- what runs here ----------------------------------------------------------------------------------------
+
+    def available(self, machine: Machine | None = None) -> Availability:
+        needed = ("torch", "transformers", "accelerate", "fastapi", "uvicorn")
+        if missing := [name for name in needed if find_spec(name) is None]:
+            return Availability(
+                False, f"The package {missing[0]} is not installed.",
+                'Install it: pip install "open-model-workbench[engines]"',
+            )  # fmt: skip
+        return Availability(True, version=f"transformers {version('transformers')}, torch {version('torch')}")
 
     def supports(self, model: Model) -> Availability:
         if model.format == "gguf":
@@ -60,5 +93,68 @@ class Transformers(PredictedEngine):
             )  # fmt: skip
         return super().supports(model)
 
+    def stored_format(self, format_name: str) -> str:
+        """bitsandbytes quantizes 16-bit weights."""
+        return "BF16" if format_name in BITSANDBYTES else format_name
+
+    # -- predictions -------------------------------------------------------------------------------------------
+
     def memory(self, model: Model, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
         return memory.on_devices(model, settings, machine) if settings.devices else memory.on_cpu(model, settings)
+
+    # -- launching ---------------------------------------------------------------------------------------------
+
+    def launch(self, model: Model, settings: Settings, port: int, api_key: str) -> Launch:
+        self._check_started(settings)
+        return Hosted(self.name, str(model.path), model.name, settings, port).launch(api_key, _environment(settings))
+
+    def runtime(self, path: Path, settings: Settings) -> TextRuntime:
+        """Load the folder with PyTorch."""
+        from workbench.engines.transformers_runtime import TransformersRuntime
+
+        return TransformersRuntime(path, settings)
+
+    def _check_started(self, settings: Settings) -> None:
+        if settings.format not in self.started:
+            raise EngineUnavailable(
+                f"The workbench predicts {settings.format} in {self.title} and cannot start it yet.",
+                fix=f"Choose one of {', '.join(sorted(self.started))}.",
+            )
+
+
+class TransformersServe(Transformers):
+    """The library's own server. It has no keys: whoever can reach this computer's loopback can use it."""
+
+    name = "transformers-serve"
+    title = "transformers serve"
+    formats = started = frozenset(SERVED)
+    needs = SERVED
+    #: No `ignore_eos` there, but a whole generation config: without an end of text, an answer has full length.
+    benchmark_options = MappingProxyType({"generation_config": '{"do_sample": false, "use_cache": true}'})
+    quantizations: Mapping[str, str] = MappingProxyType({"NF4-DQ": "bnb-4bit", "LLM.int8": "bnb-8bit"})
+
+    def launch(self, model: Model, settings: Settings, port: int, api_key: str) -> Launch:
+        self._check_started(settings)
+        device = "auto" if settings.devices else "cpu"
+        argv = [sys.executable, "-P", "-m", "transformers.cli.transformers", "serve", str(model.path),
+                "--host", "127.0.0.1", "--port", str(port), "--device", device]  # fmt: skip
+        if quantized := self.quantizations.get(settings.format):
+            argv += ["--quantization", quantized]
+        # Its list of models fails where the Hub's cache does not exist; ours is empty and stays so.
+        hub = folders.cache() / "no-hub"
+        hub.mkdir(exist_ok=True)
+        return Launch(tuple(argv), {**_environment(settings), "HF_HUB_CACHE": str(hub)})
+
+    def served_model(self, model: Model) -> str:
+        """It answers to nothing but the folder it was given."""
+        return str(model.path)
+
+
+def _environment(settings: Settings) -> Mapping[str, str]:
+    """Offline, quiet, and with the threads of the plan."""
+    return {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": str(settings.threads),
+    }

@@ -1,19 +1,25 @@
-"""vLLM: language models on servers, many requests at once. It predicts; the workbench cannot start it yet.
+"""vLLM: language models on servers, many requests at once, in an environment of its own.
 
-It takes a fixed share of each device whatever the model needs, so that the question is not what it takes but what the
-share can hold: see `capacity`. Its memory terms are in `vllm_memory`.
+On a device it takes a fixed share whatever the model needs, so that the question is not what it takes but what the
+share can hold: see `capacity`. On a CPU it is given the cache that the settings need. Its memory terms are in
+`vllm_memory`. Some of its routes ask for no key: it listens on the loopback interface alone.
 """
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from importlib import metadata
+from types import MappingProxyType
 
+from workbench import folders
+from workbench.engines import cpu_speed, environments
 from workbench.engines import vllm_memory as memory
-from workbench.engines.contract import Availability, Settings
+from workbench.engines.contract import Availability, Launch, Settings
 from workbench.engines.device_memory import Needs
 from workbench.engines.predicted_engine import PredictedEngine
 from workbench.engines.tensor_split import refusal, shard
-from workbench.errors import UsageError
+from workbench.errors import EngineUnavailable, UsageError
 from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Machine
 from workbench.models import Model
@@ -45,8 +51,22 @@ NEEDS = {
 }
 
 
+#: What vLLM calls the number types; the formats of quantized weights say theirs in the model's own config.
+DTYPES = {"FP32": "float32", "FP16": "float16", "BF16": "bfloat16"}
+#: 'f16' is the workbench's word for the model's own 16 bits.
+CACHE_TYPES = {"f16": "auto", "bf16": "bfloat16"}
+#: What vLLM reaches of a CPU, as a multiple of what llama.cpp reached in the same minutes, by CPU time: prefill 103
+#: against 68 tokens per CPU second, a step 58 against 25 ms (context 64 to 1,536; one thread). Eight requests together
+#: took 231 ms of CPU a step, a good deal more than their multiplications at the speed of a prompt.
+CPU_SHARES = cpu_speed.Shares(
+    prefill=0.66, decode=0.5, attention=0.2, layer_s=400e-6, prefill_interval=(0.6, 1.5), decode_interval=(0.5, 1.5),
+    source="one busy two-core x86-64 machine without bf16 instructions, beside llama.cpp, 2026-11-28; wide until the "
+    "ledger has this machine",
+)  # fmt: skip
+
+
 class VLLM(PredictedEngine):
-    """Predicts what vLLM's server takes and holds.
+    """Starts vLLM's server and predicts what it takes and holds.
 
     version: the release to predict, the one installed or the newest known when not given; utilization: the share of
     each device, the release's own when not given.
@@ -61,12 +81,23 @@ class VLLM(PredictedEngine):
     published_as = "vLLM"
     needs = NEEDS
     splits_layers = True
+    starts = True
+    start_timeout_s = 900.0  # it compiles its kernels at the first start, minutes on a small CPU
+    benchmark_options = MappingProxyType({"ignore_eos": True})
 
     def __init__(self, *, version: str = "", utilization: float | None = None) -> None:
         self.release = memory.release(version or _installed())
         self.utilization = self.release.utilization if utilization is None else utilization
         if not 0 < self.utilization <= 1:
             raise UsageError(f"A share of {utilization} was asked for.", fix="Ask for more than 0, and 1 at most.")
+        self.command, self.version = _command()  # looked for once: a plan and its launch must agree
+
+    # -- what runs here ----------------------------------------------------------------------------------------
+
+    def available(self, machine: Machine | None = None) -> Availability:
+        if self.command:
+            return Availability(True, version=self.version)
+        return environments.missing(self.name, machine)
 
     def runs_on(self, model: Model, settings: Settings, machine: Machine) -> Availability:
         """Say whether these devices can run this format, can be split over, and hold the cache of one request."""
@@ -128,8 +159,81 @@ class VLLM(PredictedEngine):
             return memory.on_cpu(model, settings)
         return memory.on_devices(model, settings, machine, self.release, self.utilization)
 
+    # -- speed -------------------------------------------------------------------------------------------------
+
+    def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int, batch: int = 1) -> Estimate:
+        if settings.devices:
+            return super().prefill(model, settings, machine, tokens, batch)
+        same = replace(settings, prefill_threads=settings.threads)  # it knows one number of threads
+        return cpu_speed.prefill(CPU_SHARES, model, same, machine, tokens=tokens, batch=batch)
+
+    def decode(self, model: Model, settings: Settings, machine: Machine, depth: int, batch: int = 1) -> Estimate:
+        if settings.devices:
+            return super().decode(model, settings, machine, depth, batch)
+        cache = batch * memory.cache_bytes(model, settings, depth)
+        return cpu_speed.decode(CPU_SHARES, model, settings, machine, depth=depth, batch=batch, cache_bytes=cache)
+
+    # -- launching ---------------------------------------------------------------------------------------------
+
+    def launch(self, model: Model, settings: Settings, port: int, api_key: str) -> Launch:
+        if not self.command:
+            found = self.available()
+            raise EngineUnavailable(found.reason, fix=found.fix)
+        limits = self._on_devices(settings) if settings.devices else _on_cpu(model, settings)
+        argv = (
+            *self.command, str(model.path), "--served-model-name", model.name, "--host", "127.0.0.1",
+            "--port", str(port), "--dtype", DTYPES.get(settings.format, "auto"),
+            "--max-model-len", str(settings.context), "--max-num-seqs", str(settings.concurrency),
+            "--kv-cache-dtype", CACHE_TYPES.get(settings.cache_type, settings.cache_type),
+            "--generation-config", "vllm",  # the API's own defaults, not those of the model's folder
+            *(() if settings.prompt_cache_bytes else ("--no-enable-prefix-caching",)),
+            "--no-enable-log-requests", "--disable-uvicorn-access-log", "--disable-fastapi-docs", *limits,
+        )  # fmt: skip
+        return Launch(argv, {**_QUIET, "VLLM_API_KEY": api_key, **_environment(settings)})
+
+    def _on_devices(self, settings: Settings) -> tuple[str, ...]:
+        count = ("--tensor-parallel-size", str(len(settings.devices)))
+        return ("--gpu-memory-utilization", str(self.utilization), *count)
+
+
+#: Nothing is asked of the Hub and nothing is reported.
+_QUIET = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+_MODULE = "vllm.entrypoints.openai.api_server"
+
+
+def _on_cpu(model: Model, settings: Settings) -> tuple[str, ...]:
+    """The cache in bytes: left alone, vLLM would take nine tenths of the machine's memory. Without a compiler nothing
+    can be compiled."""
+    compiles = any(shutil.which(name) for name in ("g++", "clang++", "c++"))
+    eager = () if compiles else ("--enforce-eager",)
+    return ("--kv-cache-memory-bytes", str(memory.cpu_cache_bytes(model, settings)), *eager)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Where compiled kernels are kept; threads, or devices."""
+    kept = {"VLLM_CACHE_ROOT": str(folders.cache() / "vllm")}
+    if settings.devices:
+        return {**kept, "CUDA_VISIBLE_DEVICES": ",".join(map(str, settings.devices))}
+    # The number of threads is ours to choose, the core they run on the system's: other programs run here too. It is
+    # that of decode: two threads that waited for each other on two busy cores made a token in ten seconds.
+    return {**kept, "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(settings.threads)}
+
+
+def _command() -> tuple[tuple[str, ...], str]:
+    """What starts its server, up to the model, and its version: from an environment of ours, else what is on PATH."""
+    if found := environments.installed("vllm"):
+        python, program = str(environments.python(found.folder)), str(found.program)
+        version = f"{found.recipe.name} {found.recipe.version}"
+        if found.program.name == "vllm":
+            return (python, "-I", program, "serve"), version
+        return (python, "-I", "-m", _MODULE, "--model"), version
+    if binary := shutil.which("vllm"):
+        return (binary, "serve"), f"vllm {_installed() or 'on PATH'}"
+    return (), ""
+
 
 def _installed() -> str:
+    """The version in this interpreter; empty if there is none."""
     try:
         return metadata.version("vllm")
     except metadata.PackageNotFoundError:

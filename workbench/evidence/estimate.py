@@ -80,6 +80,16 @@ class Estimate:
         low, high = tokens / self.high, tokens / self.low
         return Estimate(tokens / self.value, low, high, "tok/s", self.basis, self.date, self.level)
 
+    def plus(self, other: Estimate, times: float = 1.0) -> Estimate:
+        """This and `times` the other, of the same unit; unknown if either is. Bounds add up: they err together."""
+        if self.value is None or other.value is None:
+            return self if self.value is None else other
+        value, low, high = (
+            (getattr(self, bound) or 0.0) + times * (getattr(other, bound) or 0.0) for bound in ("value", "low", "high")
+        )
+        inputs = {"one": str(self), "other": f"{times:g} × {other}"}
+        return Estimate(value, low, high, self.unit, Basis("a sum", inputs, self.basis.source))
+
     def known(self) -> float:
         """The value; raises ValueError with the reason when it is unknown."""
         if self.value is None:

@@ -42,8 +42,8 @@ CREATE TABLE IF NOT EXISTS measured (
 
 _PAIRS = """
 SELECT p.id AS prediction, m.id AS measurement, m.created AS measured_at, p.model, p.engine, p.engine_version,
-       p.hardware, p.machine, p.calibrated_by_ledger, q.quantity, q.unit,
-       q.value AS predicted, q.low, q.high, d.value AS measured
+       p.hardware, p.machine, p.calibrated_by_ledger, json_extract(p.plan, '$.settings.format') AS format,
+       q.quantity, q.unit, q.value AS predicted, q.low, q.high, d.value AS measured
 FROM measurement m JOIN prediction p ON p.id = m.prediction
 JOIN measured d ON d.measurement = m.id
 JOIN predicted q ON q.prediction = p.id AND q.quantity = d.quantity

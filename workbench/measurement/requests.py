@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.deployment import Deployment, failures
-from workbench.deployment.deployment import reasoning_in
 from workbench.errors import NotMeasurable
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -46,6 +45,8 @@ def run_request(
 
     options: what the engine needs so that the same prompt costs the same twice and the answer has full length.
     """
+    from workbench.deployment.stream import reasoning_in  # it loads the client
+
     chooser = random.Random(seed)  # noqa: S311 - a prompt, not a secret
     prompt = " ".join(chooser.choices(LETTERS, k=max(1, prompt_tokens)))
     create: Any = deployment.client.chat.completions.create

@@ -20,6 +20,8 @@ from workbench.evidence import Estimate, Measured
 from workbench.evidence.ledger import Ledger
 from workbench.machine import PeakSampler, cpu_seconds, kept, probe, shared_bytes
 from workbench.measurement.requests import Sample, run_request, template_overhead
+from workbench.measurement.together import Batch, measured, run_batch
+from workbench.models import weight_files
 from workbench.units import now
 
 Progress = Callable[[float | None, str], None]
@@ -78,13 +80,14 @@ def measure(
     plan = deployment.plan_dict
     workload, context = Workload(**plan["workload"]), int(plan["settings"]["context"])
     options = engines.get(plan["engine"]).benchmark_options
-    with _alone(report), failures.explained(deployment.state):
+    with alone(report), failures.explained(deployment.state):
         samples, cpu_cores = _latency(deployment, workload, repeats, options, report)
+        batches = _batches(deployment, workload, repeats, options, report)
         report(0.8, f"longest prompt: {context - PEAK_ANSWER_TOKENS} tokens")
         peak = _peak_memory(deployment, context, options)
     report(1.0, "measured")
-    values = _values(samples, cpu_cores, peak)
-    environment, created = _environment(plan), now()
+    values = {**_values(samples, cpu_cores, peak), **(measured(batches) if batches else {})}
+    environment, created = environment_of(plan), now()
     ledger = ledger or Ledger()
     ledger.predict(plan, deployment.predictions)  # it is there already, unless the ledger was moved since
     number = ledger.measure(plan["id"], created, environment, values)
@@ -95,7 +98,7 @@ def measure(
 
 
 @contextmanager
-def _alone(report: Progress) -> Iterator[None]:
+def alone(report: Progress) -> Iterator[None]:
     """One measurement at a time: two would measure each other."""
     lock = FileLock(folders.cache() / "measuring.lock")
     try:
@@ -131,13 +134,30 @@ def _latency(
     return samples, (cpu_seconds(pids) - cpu_begin) / (time.perf_counter() - begin)
 
 
+def _batches(
+    deployment: Deployment, workload: Workload, repeats: int, options: Mapping[str, object], report: Progress
+) -> list[Batch]:
+    """Requests at once, as many as the deployment was made for; none for one at a time."""
+    count = int(deployment.plan_dict["settings"]["concurrency"])
+    if count == 1:
+        return []
+    letters, found = workload.prompt_tokens - template_overhead(deployment), []
+    for number in range(min(repeats, 3)):
+        report(None, f"{count} requests at once, {number + 1} of {min(repeats, 3)}")
+        found.append(
+            run_batch(deployment, workload, letters, count, seed=100 * (number + 1), options=options)
+        )  # fmt: skip
+    return found
+
+
 def _peak_memory(deployment: Deployment, context: int, options: Mapping[str, object]) -> Measured:
     """The peak, with the pages of the model's file counted in full even where other servers map the same file."""
     longest = context - PEAK_ANSWER_TOKENS - template_overhead(deployment)
     file = deployment.plan_dict["model_path"]
     with PeakSampler(deployment.state.root_pid()) as sampler:
         run_request(deployment, longest, PEAK_ANSWER_TOKENS, seed=1, options=options)
-        shared = shared_bytes(deployment.pids(), Path(file)) if file else 0
+        files = weight_files(Path(file)) if file else []
+        shared = sum(shared_bytes(deployment.pids(), one) for one in files)
     method = (
         f"peak {sampler.method} of the server's process tree over the longest prompt and {PEAK_ANSWER_TOKENS} tokens, "
         f"{sampler.samples} readings; pages of the model's file that others map too are counted in full"
@@ -159,6 +179,6 @@ def _values(samples: list[Sample], cpu_cores: float, peak: Measured) -> dict[str
     }  # fmt: skip
 
 
-def _environment(plan: Mapping[str, Any]) -> dict[str, Any]:
+def environment_of(plan: Mapping[str, Any]) -> dict[str, Any]:
     machine = kept(probe())
     return {**machine.to_dict(), "fingerprint": machine.fingerprint(), "engine_version": plan["engine_version"]}

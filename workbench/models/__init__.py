@@ -1,10 +1,12 @@
 """What models are: read from a file or from a description. Weights are not loaded to learn their size.
 
 models.get(…) brings a file and reads it; models.describe(…) needs no file. See `getting` and `described` for the names
-they take. models.in_format(model, "Q4_K_M") is the same model in another format.
+they take. models.in_format(model, "Q4_K_M") is the same model in another format, described; models.convert(…) writes
+one.
 """
 
 from workbench.models import formats
+from workbench.models.conversion import can_convert, convert, identity, weight_files
 from workbench.models.described import AnyModel, describe, in_format
 from workbench.models.getting import get, known
 from workbench.models.image import ImageModel
@@ -20,9 +22,13 @@ __all__ = [
     "Progress",
     "SpeechModel",
     "Tensor",
+    "can_convert",
+    "convert",
     "describe",
     "formats",
     "get",
+    "identity",
     "in_format",
     "known",
+    "weight_files",
 ]

@@ -50,7 +50,8 @@ def _as_it_comes(name: str) -> AnyModel:
         return of_entry(entry.name)
     path = Path(name).expanduser()
     if path.is_dir() and (path / "config.json").is_file():
-        return _from_config_file(path / "config.json", path.name)
+        whole = any(path.glob("*.safetensors"))
+        return get(name) if whole else _from_config_file(path / "config.json", path.name)
     if path.suffix == ".json":
         return _from_config_file(path, path.parent.name or path.stem)
     if path.suffix == ".gguf" or path.exists():

@@ -152,9 +152,13 @@ def in_format(model: Model, format_name: str, *, imatrix: bool | None = None, be
     found = find(format_name, architecture=model.architecture.name)
     if found.container == "gguf":
         return _as_gguf(model, found, imatrix, before_2026)
-    tensors = tuple(quantized.stored(tensor, found.name) for tensor in model.tensors if not tensor.is_computed)
-    return replace(model, path=None, sha256=None, made_from=origin(model), tensors=tensors,
-                   file_bytes=sum(one.bytes for one in tensors), quantization=found.name, format=found.container)  # fmt: skip
+    tied = model.architecture.tied_embeddings
+    learned = (tensor for tensor in model.tensors if not tensor.is_computed)
+    tensors = tuple(quantized.stored(tensor, found.name, tied=tied) for tensor in learned)
+    return replace(
+        model, path=None, sha256=None, made_from=origin(model), tensors=tensors,
+        file_bytes=sum(one.bytes for one in tensors), quantization=found.name, format=found.container,
+    )  # fmt: skip
 
 
 def origin(model: Model) -> Model | None:

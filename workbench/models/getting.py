@@ -2,6 +2,7 @@
 
 models.get("smollm2")                      a model of the catalog
 models.get("path/to/model.gguf")           a file
+models.get("path/to/folder")               a folder with config.json and safetensors
 models.get("hf:owner/repo/model.gguf")     a file on the Hugging Face Hub, also written owner/repo:model.gguf
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 from workbench import catalog
 from workbench.catalog import HubSource, ModelEntry
 from workbench.errors import AssetUnavailable, BadModelFile, UnknownName, UsageError
-from workbench.models import assets, gguf_file, hub
+from workbench.models import assets, gguf_file, hub, safetensors_folder
 from workbench.models.model import Model
 from workbench.models.verification import Progress, is_intact
 
@@ -74,6 +75,8 @@ def _from_file(path: Path, progress: Progress | None) -> Model:
             fix="Check the path; a file on the Hub is written hf:owner/repository/file.gguf.",
         ) from error
     if path.is_dir():
+        if safetensors_folder.is_one(path):
+            return safetensors_folder.read(path)
         raise UsageError(f"{path} is a folder.", fix=_files_inside(path))
     asset = catalog.asset_of_file(path.name, size_bytes)
     if asset is None or asset.sha256 is None:
@@ -110,6 +113,6 @@ def _files_inside(folder: Path) -> str:
     except OSError:
         names = []
     if not names:
-        return "It holds no .gguf file; give the path of one."
+        return "It holds no .gguf file, and no config.json beside safetensors; give the path of one."
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return f"Give one of the files inside: {shown}."

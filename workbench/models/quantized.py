@@ -7,8 +7,8 @@ engine's business. GGUF files are told in gguf_mixes.py.
 Sources: bitsandbytes (absolute maxima per 64, 32 bits, or 8 with 32 per 256 of them), AutoGPTQ and AutoAWQ (16-bit
 scales and packed zero points per group, 32-bit group index), torchao (16-bit scale and zero point per group, or per
 row a scale, for int8 also a 64-bit zero point, as its published sizes show; the head too), Qwen's and DeepSeek's FP8
-(32-bit scale per 128 × 128), MatMulNBits of ONNX Runtime (16-bit scale per block), ExLlamaV2 (bits as asked for, 6 for
-the head), HQQ. Read 2026-11.
+(32-bit scale per 128 × 128), MatMulNBits of ONNX Runtime (a scale per block in the type of all that is not quantized:
+32 bits for CPUs, as here, 16 for CUDA), ExLlamaV2 (bits as asked for, 6 for the head), HQQ. Read 2026-11.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class Scheme:
     column_bits: int = 0
     tensor_bits: int = 0
     head_bits: float = 0
+    kept: str = "BF16"
+    ties: bool = False
     flat: bool = False
     experts_only: bool = False
 
@@ -96,8 +98,8 @@ SCHEMES: Mapping[str, Scheme] = {
     "HQQ-4": Scheme(4, 64, 32),
     "HQQ-2": Scheme(2, 8, 32),
     "codebook-4-64": _torchao(5.31),
-    "ONNX-int4": Scheme(4, 32, 16, head_bits=4),
-    "ONNX-int4-128": Scheme(4, 128, 16, head_bits=4),
+    "ONNX-int4": Scheme(4, 32, 32, head_bits=4, kept="FP32", ties=True),
+    "ONNX-int4-128": Scheme(4, 128, 32, head_bits=4, kept="FP32", ties=True),
     "EXL2-2.5": Scheme(2.5, head_bits=6),
     "EXL2-3.0": Scheme(3, head_bits=6),
     "EXL2-4.0": Scheme(4, head_bits=6),
@@ -111,16 +113,18 @@ SCHEMES: Mapping[str, Scheme] = {
 _KEPT = ("ffn_gate_inp", "conv1d", "shortconv.conv", "_norm.", "altup", "attn_sinks", "ssm_a", "ssm_d")
 
 
-def stored(tensor: Tensor, format_name: str) -> Tensor:
-    """The tensor as a checkpoint of this format holds it. format_name: one of WHOLE or SCHEMES."""
+def stored(tensor: Tensor, format_name: str, *, tied: bool = False) -> Tensor:
+    """The tensor as a checkpoint of this format holds it. format_name: one of WHOLE or SCHEMES; tied: whether the
+    token embedding is also the output head."""
     if format_name in WHOLE:
         return _retyped(tensor, format_name, tensor.elements * WHOLE[format_name])
     scheme = SCHEMES[format_name]
-    if tensor.name == "output.weight" and scheme.head_bits:
+    is_head = tensor.name == "output.weight" or (tied and scheme.ties and tensor.name == "token_embd.weight")
+    if is_head and scheme.head_bits:
         return _retyped(tensor, format_name, scheme.stored_bytes(tensor, scheme.head_bits))
     if _is_linear(tensor) and (tensor.is_expert or not scheme.experts_only):
         return _retyped(tensor, format_name, scheme.stored_bytes(tensor, scheme.bits))
-    return _retyped(tensor, "BF16", 2 * tensor.elements)
+    return _retyped(tensor, scheme.kept, WHOLE[scheme.kept] * tensor.elements)
 
 
 def _retyped(tensor: Tensor, kind: str, size: int) -> Tensor:

@@ -1,13 +1,19 @@
 """From a model, an engine and a machine to a plan: settings, predictions and reasons.
 
-plan(…) is what can be started here and now; estimate(…) is one configuration anywhere, choices(…) all of them, ranked.
+plan(…) is what can be started here and now, pick(…) the best of that for a use; estimate(…) is one configuration
+anywhere, choices(…) all of them, ranked.
 """
 
 from workbench.engines.workload import CHAT, Workload
 from workbench.planning.configuration import estimate
 from workbench.planning.correction import calibrated
+from workbench.planning.picking import USES, Pick, Use, pick
 from workbench.planning.planner import plan
 from workbench.planning.plans import Fit, Plan, Refusal
 from workbench.planning.ranking import Choices, choices
+from workbench.planning.request import decode_bound, of_request
 
-__all__ = ["CHAT", "Choices", "Fit", "Plan", "Refusal", "Workload", "calibrated", "choices", "estimate", "plan"]
+__all__ = [
+    "CHAT", "USES", "Choices", "Fit", "Pick", "Plan", "Refusal", "Use", "Workload", "calibrated", "choices",
+    "decode_bound", "estimate", "of_request", "pick", "plan",
+]  # fmt: skip

@@ -19,9 +19,7 @@ from workbench.models import AnyModel, Model, SpeechModel
 from workbench.models.image import ImageModel
 from workbench.planning.planner import DEFAULT_CONTEXT, check_concurrency, check_context
 from workbench.planning.plans import Plan, Refusal, predict
-
-#: What is taken when nobody names a format: the usual one of each kind of model.
-USUAL_FORMAT = {"gguf": "Q4_K_M", "safetensors": "BF16"}
+from workbench.planning.shapes import can_take, model_format, shape
 
 
 def estimate(
@@ -76,30 +74,6 @@ def capability(model: AnyModel) -> str:
     return "transcribe" if isinstance(model, SpeechModel) else "imagine" if isinstance(model, ImageModel) else "chat"
 
 
-def can_take(engine: Engine[Any], model: AnyModel, format_name: str) -> bool:
-    """Whether an engine runs a format at all, whatever the model."""
-    if isinstance(model, Model):
-        found = models.formats.find(format_name, architecture=model.architecture.name)
-        return (found.container if "gguf" in engine.formats else found.name) in engine.formats
-    return format_name in engine.formats
-
-
-def shape(model: AnyModel, engine: Engine[Any], format_name: str | None) -> AnyModel:
-    """The model in the format asked for, or in the one it has, or in the engine's usual one."""
-    if isinstance(model, Model):
-        if format_name is None and (model.path or model.format in engine.formats):
-            return model
-        usual = USUAL_FORMAT["gguf" if "gguf" in engine.formats else "safetensors"]
-        return models.in_format(model, format_name or usual)
-    if format_name is None and model.format in engine.formats:
-        return model
-    return models.in_format(model, format_name or _plainest(engine))
-
-
-def _plainest(engine: Engine[Any]) -> str:
-    return next((name for name in ("FP16", "F16", "BF16", "FP32") if name in engine.formats), min(engine.formats))
-
-
 def settings_for(
     model: AnyModel, *, context: int | None = None, concurrency: int = 1, image: ImageShape | None = None,
     machine: Machine | None = None,
@@ -143,11 +117,6 @@ def place(
     if first is None:
         raise UnsupportedModel(" ".join(refused), fix=next(iter(refused.values())).fix)
     return first
-
-
-def model_format(model: AnyModel) -> str:
-    """The name of the format a model is in."""
-    return model.quantization if isinstance(model, Model) else model.format
 
 
 def placements(model: AnyModel, engine: Engine[Any], settings: Settings, machine: Machine) -> Iterator[Settings]:

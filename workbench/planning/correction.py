@@ -16,6 +16,7 @@ from workbench.planning.plans import Plan
 def calibrated(plan: Plan, pairs: Iterable[Mapping[str, Any]]) -> Plan:
     """The plan with its speeds corrected by the pairs (`Ledger.pairs`) of the same engine on the same machine.
 
+    Pairs of the same format count alone where there are any: each format has kernels of its own.
     The same plan where there are none. Corrected estimates say so in their basis, and the plan in `calibrated`.
     """
     here = plan.machine.fingerprint()
@@ -25,9 +26,10 @@ def calibrated(plan: Plan, pairs: Iterable[Mapping[str, Any]]) -> Plan:
     ]  # fmt: skip
     if not ours or plan.settings.devices:  # what was measured so far ran on the CPU
         return plan
+    closest = [pair for pair in ours if pair["format"] == plan.settings.format] or ours
+    known = [pair for pair in closest if pair["predicted"] is not None]
     speed = {
-        name: corrected(estimate, [(p["predicted"], p["measured"]) for p in ours if p["quantity"] == name
-                                   and p["predicted"] is not None])
+        name: corrected(estimate, [(p["predicted"], p["measured"]) for p in known if p["quantity"] == name])
         for name, estimate in plan.speed.items()
-    }  # fmt: skip
+    }
     return replace(plan, speed=speed, calibrated=speed != plan.speed)

@@ -8,22 +8,23 @@ from __future__ import annotations
 from typing import Any
 
 from workbench import engines, models
-from workbench.engines import CHAT, Engine, Settings, Workload
+from workbench.engines import CHAT, Availability, Engine, Settings, Workload
 from workbench.engines.apps.engine import Listed
+from workbench.engines.llamacpp import CACHE_BLOCK_VALUES
 from workbench.errors import EngineUnavailable, UnsupportedModel, UsageError
 from workbench.machine import Machine, calibrate, probe
 from workbench.models import Model
 from workbench.planning import listed
 from workbench.planning import threads as thread_choice
 from workbench.planning.plans import Plan, Refusal, predict
-from workbench.units import MIB
+from workbench.planning.shapes import can_take, obtainable, settings_format, shape_text
+from workbench.units import MIB, format_bytes
 
 DEFAULT_CONTEXT = 2048
 LEAST_CONTEXT = 128  # room for a chat template, a question and an answer
 #: Types of a KV cache that is not quantized, and that is: those that llama.cpp's server can be asked for.
 PLAIN_CACHE_TYPES = ("f32", "f16", "bf16")
 QUANTIZED_CACHE_TYPES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
-CACHE_BLOCK_VALUES = 32  # values in a block of each of the quantized types
 
 
 def plan(
@@ -31,9 +32,10 @@ def plan(
     *,
     machine: Machine | None = None,
     engine: str | Engine[Any] = "auto",
+    format: str | None = None,  # noqa: A002 - the field's own word
     context: int | None = None,
     concurrency: int = 1,
-    threads: int | None = None,
+    threads: int | thread_choice.Threads | None = None,
     cache_type: str = "f16",
     flash_attention: bool = True,
     prompt_cache_bytes: int = 0,
@@ -41,6 +43,7 @@ def plan(
 ) -> Plan:
     """Plan a deployment of `model` on `machine` (this one by default, calibrated once).
 
+    format: of the weights, as `models.formats` names it; the file's own, or the engine's usual one, when not given;
     context: tokens of prompt and answer together; DEFAULT_CONTEXT, or all the model has if that is less;
     cache_type: element type of the KV cache, see `check_cache_type`; the other settings are those of `Settings`.
     Raises UnknownName, BadModelFile, UnsupportedModel, EngineUnavailable or UsageError.
@@ -52,22 +55,35 @@ def plan(
         return listed.plan(model, engine, machine, **asked, workload=workload)
     here = probe()
     machine = machine or calibrate(here)
-    chosen, version, refused = _choose_engine(model, machine, engine)
-    if threads is None:  # a machine that is only described has nothing else to do
+    chosen, version, refused = _choose_engine(model, machine, engine, format)
+    model = shape_text(model, chosen, format)
+    if isinstance(threads, thread_choice.Threads):
+        count = threads
+    elif threads is None:  # a machine that is only described has nothing else to do
         busy = None if machine.fingerprint() == here.fingerprint() else 0.0
         count = thread_choice.choose(machine, busy)
     else:
         count = thread_choice.fixed(machine, threads)
     settings = Settings(
-        model=model.name, format=model.format, context=check_context(model, context),
+        model=model.name, format=settings_format(model), context=check_context(model, context),
         concurrency=check_concurrency(concurrency), threads=count.decode, prefill_threads=count.prefill,
         cache_type=check_cache_type(model, cache_type, flash_attention=flash_attention),
         flash_attention=flash_attention, prompt_cache_bytes=_check_prompt_cache(prompt_cache_bytes),
     )  # fmt: skip
     return predict(
         model, chosen, settings, machine, workload.within(settings.context), version=version,
-        reasons=(f"{chosen.title} runs {model.format} files here ({version})", count.reason), refused=refused,
+        reasons=(f"{chosen.title} runs {model.format} files here ({version})", *_written(model, chosen), count.reason),
+        refused=refused,
     )  # fmt: skip
+
+
+def _written(model: Model, engine: Engine[Any]) -> tuple[str, ...]:
+    """That the weights are written anew for this engine, where they are."""
+    if model.path or model.made_from is None:
+        return ()
+    stored = models.formats.in_format(model, engine.stored_format(model.quantization))
+    size = format_bytes(stored.weight_bytes)
+    return (f"its weights are written as {engine.container} once, {stored.quantization}, {size} on disk",)
 
 
 def _named(name: str, engine: str | Engine[Any]) -> Any:
@@ -78,7 +94,7 @@ def _named(name: str, engine: str | Engine[Any]) -> Any:
 
 
 def _choose_engine(
-    model: Model, machine: Machine, wanted: str | Engine[Any]
+    model: Model, machine: Machine, wanted: str | Engine[Any], format_name: str | None
 ) -> tuple[Engine[Any], str, tuple[Refusal, ...]]:
     """The first engine that is available and supports the model; the fake one only when asked for by name."""
     if isinstance(wanted, Engine):
@@ -90,12 +106,23 @@ def _choose_engine(
         candidates = [engines.get(wanted)]
     refused: list[Refusal] = []
     for candidate in candidates:
-        supported, available = candidate.supports(model), candidate.available(machine)
+        supported, available = _supported(candidate, model, format_name), candidate.available(machine)
         if supported.ok and available.ok:
             return candidate, available.version or "", tuple(refused)
         obstacle, error = (supported, UnsupportedModel) if not supported.ok else (available, EngineUnavailable)
         refused.append(Refusal(candidate.name, obstacle.reason, obstacle.fix))
     raise error(" ".join(r.reason for r in refused), fix=refused[-1].fix)
+
+
+def _supported(engine: Engine[Any], model: Model, format_name: str | None) -> Availability:
+    if format_name is not None and not can_take(engine, model, format_name):
+        return Availability(False, f"{engine.title} does not run {format_name}.", "Choose another format or engine.")
+    shaped = shape_text(model, engine, format_name)
+    there = obtainable(shaped, engine)
+    if there.ok:
+        return engine.supports(shaped)
+    as_it_is = engine.supports(model)  # names the obstacle better, where it is one
+    return there if as_it_is.ok else as_it_is
 
 
 def check_context(model: Model, context: int | None) -> int:

@@ -13,13 +13,15 @@ from typing import Any
 
 from workbench import models
 from workbench.engines import CHAT, Engine, ImageShape, Settings, Workload
+from workbench.engines.device_memory import weight_format
 from workbench.errors import UnsupportedModel, UsageError, WorkbenchError
 from workbench.machine import Machine, kept, probe
 from workbench.models import AnyModel, Model
 from workbench.models.image import bits_per_weight
-from workbench.planning.configuration import can_take, candidates, model_format, place, settings_for
+from workbench.planning.configuration import candidates, place, settings_for
 from workbench.planning.planner import LEAST_CONTEXT, check_context
 from workbench.planning.plans import Plan, Refusal, predict
+from workbench.planning.shapes import can_take, model_format
 from workbench.units import GIB, format_bytes
 
 #: Tokens per second that most people read at most; slower than that, a chat is watched and not read.
@@ -29,7 +31,17 @@ LOSSLESS_BITS = 8.0
 GGUF_FORMATS = (
     "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "Q3_K_M", "IQ3_XXS", "Q2_K", "IQ2_XXS",
 )  # fmt: skip
-TORCH_FORMATS = ("BF16", "FP8", "LLM.int8", "AWQ-Int4", "GPTQ-Int4", "NF4-DQ", "int8wo", "int4wo-128", "ONNX-int4")
+TORCH_FORMATS = (
+    "BF16",
+    "FP8",
+    "LLM.int8",
+    "AWQ-Int4",
+    "GPTQ-Int4",
+    "NF4-DQ",
+    "int8wo",
+    "int4wo-128",
+    "ONNX-int4",
+)
 IMAGE_FORMATS = ("BF16", "FP16", "FP8", "Q8_0", "NF4", "NF4+NF4", "Q4_0")
 SPEECH_FORMATS = ("FP16", "F16", "INT8", "Q8_0", "Q5_0", "FP32")
 #: The quantity by which each kind of model is fast or slow.
@@ -88,7 +100,7 @@ def choices(
     settings = settings_for(found, context=context, concurrency=concurrency, image=image, machine=machine)
     plans: list[Plan] = []
     refused: list[Refusal] = []
-    for one, shaped in _combinations(found, engine, format):
+    for one, shaped in combinations(found, engine, format):
         try:
             plan = place(
                 shaped, one, replace(settings, format=shaped.format), machine, workload.within(settings.context)
@@ -108,7 +120,7 @@ def choices(
     return Choices(found.name, machine, tuple(ranked), tuple(refused), rule)
 
 
-def _combinations(model: AnyModel, engine: str, format_name: str | None) -> Iterable[tuple[Engine[Any], AnyModel]]:
+def combinations(model: AnyModel, engine: str, format_name: str | None) -> Iterable[tuple[Engine[Any], AnyModel]]:
     """Each engine with the model in each format it runs; a file stays in the format it has."""
     from workbench import engines
 
@@ -123,10 +135,18 @@ def _combinations(model: AnyModel, engine: str, format_name: str | None) -> Iter
 def _formats(model: AnyModel, engine: Engine[Any], wanted: str | None) -> list[str]:
     """Names of formats to try; '' for a file as it is."""
     if model.path is not None and wanted is None:
-        return [""] if isinstance(model, Model) and model.format in engine.formats else []
+        return _of_file(model, engine) if isinstance(model, Model) else []
     kinds = {"chat": (*GGUF_FORMATS, *TORCH_FORMATS), "imagine": IMAGE_FORMATS, "transcribe": SPEECH_FORMATS}
     usual = next(names for capability, names in kinds.items() if capability in engine.capabilities)
     return [name for name in ([wanted] if wanted else usual) if can_take(engine, model, name)]
+
+
+def _of_file(model: Model, engine: Engine[Any]) -> list[str]:
+    """A file as it is where the engine opens it; else what it can be written in for it."""
+    if engine.container == model.format:
+        return [""] if weight_format(model) in engine.formats else []
+    usual = [name for name in ("FP32", *TORCH_FORMATS) if name in engine.formats]
+    return [name for name in usual if models.can_convert(model, engine.container, engine.stored_format(name))]
 
 
 def _rank(plan: Plan, least: float) -> tuple[bool, bool, float, float]:
@@ -146,8 +166,10 @@ def _speed(plan: Plan) -> float:
 
 
 def bits(model: AnyModel) -> float:
-    """Bits per weight of the format a model is in, as it is called: of its linear layers."""
+    """Bits per weight of the format a model is in, as it is called: of its linear layers. Unpacking restores none."""
     if isinstance(model, Model):
+        if model.made_from is not None:
+            return min(bits(replace(model, made_from=None)), bits(model.made_from))
         try:
             return models.formats.find(model.quantization, architecture=model.architecture.name).bits_per_weight
         except WorkbenchError:  # a file with a mix of its own

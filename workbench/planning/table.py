@@ -17,9 +17,10 @@ from workbench.evidence import Estimate
 from workbench.machine import Machine, describe
 from workbench.models import AnyModel, Model
 from workbench.models.image import ImageModel
-from workbench.planning.configuration import can_take, candidates, model_format, settings_for
+from workbench.planning.configuration import candidates, settings_for
 from workbench.planning.plans import Plan, Verdict, predict
 from workbench.planning.ranking import IMAGE_FORMATS, SPEECH_FORMATS, bits
+from workbench.planning.shapes import can_take, model_format
 
 #: The quantity of speed that comes first, by which a row is fast or slow.
 MAIN = ("decode", "image", "real_time_factor")

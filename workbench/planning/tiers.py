@@ -16,9 +16,10 @@ from workbench import models
 from workbench.catalog.loader import load
 from workbench.evidence import Estimate
 from workbench.machine import Machine, Memory, describe
-from workbench.planning.configuration import estimate, model_format
+from workbench.planning.configuration import estimate
 from workbench.planning.plans import Plan
 from workbench.planning.ranking import bits, choices, longest_context
+from workbench.planning.shapes import model_format
 from workbench.planning.table import MAIN
 from workbench.units import GIB, format_bytes
 

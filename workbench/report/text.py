@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.costs import Comparison
 from workbench.machine import Finding, Machine
-from workbench.measurement import Measurement
-from workbench.planning import Choices, Plan
+from workbench.measurement import Measurement, Race
+from workbench.measurement.code import Evaluation
+from workbench.planning import Choices, Pick, Plan
 from workbench.planning.validation import Validation
 from workbench.report import figures
 from workbench.report.guided import Tour
 from workbench.report.html import rows
-from workbench.units import format_bytes, format_usd
+from workbench.units import format_bytes, format_usd, format_value
 
 if TYPE_CHECKING:
     from workbench.report.walkthrough import Guidance
@@ -137,6 +138,35 @@ def format_of(model: Any) -> str:
     return str(getattr(model, "quantization", model.format))
 
 
+def pick(found: Pick) -> str:
+    """The candidates of a use, best first, and what was refused."""
+    unit = {"latency": "one answer", "throughput": "all answers", "memory": "peak memory"}[found.use.goal]
+    head = ("", "engine, format", f"{unit} (90 % interval)", "memory", "threads")
+    lines = [
+        (str(number), one.label, str(one.score), str(one.plan.memory[0].total),
+         f"{one.plan.settings.prefill_threads} and {one.plan.settings.threads}")
+        for number, one in enumerate(found.candidates, 1)
+    ]  # fmt: skip
+    refused = [f"Refused {r.engine} {r.format}: {r.reason} {r.fix}".replace("  ", " ") for r in found.refused]
+    workload = f"{found.use.workload.prompt_tokens} tokens in, {found.use.workload.answer_tokens} out"
+    what = f"For {found.use.name}: {workload}, {found.use.concurrency} at once"
+    reason = [f"Because {found.reason}"] if found.candidates else ["Nothing here can be started."]
+    return "\n".join([what, "", columns([head, *lines]), "", *reason, *refused])
+
+
+def race(found: Race) -> str:
+    """The laps of one use, beside what was predicted, and the regret of the pick."""
+    unit = "B" if found.use.goal == "memory" else "s"
+    head = (found.use.name, "predicted", "measured", "")
+    best, lines = found.best, []
+    for number, lap in enumerate(found.laps):
+        marks = ["picked"] * (number == 0) + ["best"] * (lap == best)
+        numbers = ["unknown" if one is None else format_value(one, unit) for one in (lap.predicted, lap.measured)]
+        lines.append((lap.label, *numbers, ", ".join(marks) or lap.failure[:80]))
+    regret = "unknown: the pick could not be measured" if found.regret is None else f"{found.regret:.1%} of the best"
+    return f"{columns([head, *lines])}\nRegret of the pick: {regret}."
+
+
 def validation(found: Validation) -> str:
     """The groups of a validation as a table, and what was refused."""
     percent = "{:.1%}".format
@@ -158,6 +188,32 @@ def comparison_table(measured: Measurement) -> str:
     """Predicted beside measured."""
     head = ("", "predicted (90 % interval)", "measured", "error")
     return columns([head, *((title, str(e), str(m), error) for title, e, m, error in rows(measured))])
+
+
+def evaluation(done: Evaluation) -> str:
+    """What became of each problem, pass@1 with its interval, and what the sandbox guarded against."""
+    lines = [("problem", "", "verdict", "")]
+    for one in done.results:
+        kinds = ", ".join(attempt.outcome.kind for attempt in one.attempts)
+        first = next((attempt.outcome for attempt in one.attempts if not attempt.outcome.passed), None)
+        why = f"{first.test}: {first.message}".removeprefix(": ") if first else ""
+        lines.append((one.problem, one.difficulty, kinds, printable(why)[:100]))
+    value, low, high = done.pass_at()
+    return "\n".join(
+        [
+            columns(lines), "",
+            f"pass@1    {value:.1%} of {len(done.results)} problems (90 % interval {low:.1%} to {high:.1%})",
+            f"Written   {done.tokens or 'unknown'} tokens in {done.seconds:.0f} s, mode {done.mode}",
+            *(f"Guarded   {text}" for text in done.protections.covered),
+            *(f"Open      {text}" for text in done.protections.not_covered),
+            f"Answers   {done.path}",
+        ]
+    )  # fmt: skip
+
+
+def printable(text: str) -> str:
+    """Text of a stranger on one line, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def columns(lines: Sequence[tuple[str, ...]]) -> str:

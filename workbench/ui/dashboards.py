@@ -25,8 +25,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from workbench import folders
-from workbench.deployment.environment import without_secrets
 from workbench.errors import AssetUnavailable, MissingExtra, StartFailed, UsageError
+from workbench.secrets import without_secrets
 
 DEFAULT_PORT: Final = 8866
 START_LIMIT_S: Final = 60

@@ -19,12 +19,10 @@ from workbench import models
 from workbench.errors import ServerDied, UsageError
 from workbench.ui import machine_choice
 from workbench.ui.jobs import Context
-from workbench.ui.stepwise import Stepwise, checked
+from workbench.ui.stepwise import GRACE_S, Stepwise, checked, in_bytes
 
 BUSY: Final = ("planning", "deploying", "asking", "measuring", "stopping")
 STATES: Final = ("idle", "planning", "planned", "deploying", "ready", "asking", "measuring", "stopping", "stopped")
-GRACE_S: Final = 30.0
-"""How long a deployment waits for a reloaded page, or for the next one that wants the same model."""
 ANSWER_TOKENS: Final = 256
 
 
@@ -155,7 +153,7 @@ class StartHere(Stepwise):
         machine = self._steps.machine(progress=checked(context))
         context.partial(machine)
         context.progress(None, f"getting {name}")
-        model = self._steps.get_model(name, progress=_in_bytes(context))
+        model = self._steps.get_model(name, progress=in_bytes(context))
         context.progress(None, "predicting")
         return self._steps.plan(model, machine=machine, engine=engine, context=tokens)
 
@@ -191,8 +189,3 @@ def _answers(pieces: Iterator[str]) -> Iterator[Answer]:
         first = first or now
         text.append(piece)
         yield Answer("".join(text), count, first - begin, now - first)
-
-
-def _in_bytes(context: Context) -> Callable[[int, int | None, str], None]:
-    report = checked(context)
-    return lambda done, total, what: report(done / total if total else None, what)

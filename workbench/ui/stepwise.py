@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from traitlets import Bool, HasTraits, Instance, Unicode
 
 from workbench.ui.jobs import Context, Event, ThreadJob
+
+GRACE_S: Final = 30.0
+"""How long a deployment waits for a reloaded page, or for the next one that wants the same model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +97,9 @@ def checked(context: Context) -> Callable[[float | None, str], None]:
         context.progress(fraction, text)
 
     return report
+
+
+def in_bytes(context: Context) -> Callable[[int, int | None, str], None]:
+    """The same for a file that is fetched or checked, of which so many bytes are done."""
+    report = checked(context)
+    return lambda done, total, what: report(done / total if total else None, what)

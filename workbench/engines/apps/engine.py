@@ -54,6 +54,7 @@ class AppEngine(TextEngine):
     capabilities = frozenset({"chat", "complete"})
     runtimes = frozenset({"cpu", "cuda", "rocm", "metal", "xpu"})
 
+    keeps_models = True
     unload_s = UNLOAD_S
 
     def __init__(self, app: App) -> None:

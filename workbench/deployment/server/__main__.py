@@ -1,0 +1,44 @@
+"""The process: read what to host, load it in the background, and serve until told to stop."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from workbench import engines
+from workbench.deployment.server.app import make_app
+from workbench.deployment.server.scheduler import Scheduler
+from workbench.engines.runtime import API_KEY, Hosted
+
+KEEP_ALIVE_S = 75  # longer than clients keep a connection they may use again
+SHUTDOWN_S = 1  # what answers under way get to end
+
+
+def main() -> None:
+    """Serve the model named in the argument; end with status 1 when it cannot be loaded."""
+    hosted, key = Hosted.from_json(sys.argv[1]), os.environ.pop(API_KEY)
+    engine = engines.get(hosted.engine)
+    scheduler = Scheduler(lambda: engine.runtime(Path(hosted.path), hosted.settings), hosted.settings.concurrency)
+    app = make_app(scheduler, hosted.served_model, key, engine.capabilities, context=hosted.settings.context)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, host="127.0.0.1", port=hosted.port, log_level="warning", access_log=False, server_header=False,
+            lifespan="off", timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=SHUTDOWN_S,
+        )
+    )  # fmt: skip
+
+    def give_up() -> None:
+        server.should_exit = True
+
+    scheduler.start(on_failure=give_up)
+    server.run()  # after a signal this ends the process by that signal
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1 if scheduler.failure or not server.started else 0)  # the engine's thread has nothing to save
+
+
+if __name__ == "__main__":
+    main()

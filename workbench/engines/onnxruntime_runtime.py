@@ -1,0 +1,111 @@
+"""ONNX Runtime GenAI in this process: a folder of its model builder, loaded and asked for tokens.
+
+Its Python binding keeps the interpreter's lock while it computes: a prompt is taken in parts, so that the server
+around it can breathe. Facts about its search options: onnxruntime-genai 0.18.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime_genai as og
+
+from workbench.engines.contract import Settings
+from workbench.engines.onnxruntime_memory import PART_TOKENS
+from workbench.engines.runtime import Sampling, TextRuntime, Token
+from workbench.errors import BadModelFile, UsageError
+
+_SEEDS = 2**31
+
+
+class OnnxTextRuntime(TextRuntime):
+    """One model; each answer has a generator, and so a cache, of its own."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        og.disable_telemetry_events()
+        described = _described(path)
+        self.vocabulary = int(described["vocab_size"])
+        self.context = settings.context
+        config = og.Config(str(path))
+        config.overlay(json.dumps(_overlay(settings)))
+        self._model = og.Model(config)
+        self._tokenizer = og.Tokenizer(self._model)
+        self._ends = frozenset(int(token) for token in self._tokenizer.eos_token_ids)
+        self._reserve(settings.concurrency)
+
+    def chat_tokens(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """By the template that lies beside the model."""
+        try:
+            text = self._tokenizer.apply_chat_template(json.dumps(list(messages)), add_generation_prompt=True)
+        except Exception as error:
+            raise UsageError(f"The model's chat template refuses these messages: {error}.") from error
+        return self.text_tokens(text)
+
+    def text_tokens(self, text: str) -> list[int]:
+        """The tokenizer takes a text up to its first NUL: one that has any is refused, not cut."""
+        if "\0" in text:
+            raise UsageError(
+                f"The text has a NUL character at {text.index(chr(0))}; this engine would read no further.",
+                fix="Take it out.",
+            )
+        tokens: list[int] = self._tokenizer.encode(text).tolist()
+        return tokens
+
+    def generate(
+        self, prompt: Sequence[int], sampling: Sampling, max_tokens: int
+    ) -> Generator[Token | None, None, None]:
+        """The cache is as long as prompt and answer may get."""
+        parameters = og.GeneratorParams(self._model)
+        parameters.set_search_options(**_search(sampling, len(prompt) + max_tokens))
+        generator, text = og.Generator(self._model, parameters), self._tokenizer.create_stream()
+        for begin in range(0, len(prompt), PART_TOKENS):
+            if begin:
+                yield None
+            generator.append_tokens(np.array(prompt[begin : begin + PART_TOKENS], np.int32))
+        for _ in range(max_tokens):
+            generator.generate_next_token()
+            token = int(generator.get_next_tokens()[0])
+            if generator.is_done() and token in self._ends:
+                return
+            yield Token(token, text.decode(token))
+
+    def _reserve(self, count: int) -> None:
+        """Take the memory of that many full caches now, not in mid-service; ONNX Runtime keeps what it was given."""
+        parameters = og.GeneratorParams(self._model)
+        parameters.set_search_options(max_length=self.context)
+        held = [og.Generator(self._model, parameters) for _ in range(count)]
+        for generator in held:
+            generator.append_tokens(np.zeros(1, np.int32))
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What the builder wrote about the model; raises BadModelFile."""
+    try:
+        found: dict[str, Any] = json.loads((path / "genai_config.json").read_text())["model"]
+    except (OSError, ValueError, KeyError) as error:
+        raise BadModelFile(
+            f"{path} is no folder of ONNX Runtime GenAI's model builder: {error}.", fix="Convert the model again."
+        ) from error
+    return found
+
+
+def _overlay(settings: Settings) -> dict[str, Any]:
+    """What the settings change of the folder's own configuration."""
+    return {"model": {"decoder": {"session_options": {"intra_op_num_threads": settings.threads}}}}
+
+
+def _search(sampling: Sampling, length: int) -> dict[str, Any]:
+    """Search options. The end of text is ignored by asking for the whole length."""
+    options: dict[str, Any] = {"max_length": length, "min_length": length if sampling.ignore_eos else 0}
+    if sampling.temperature == 0:
+        return {**options, "do_sample": False}
+    seed = secrets.randbelow(_SEEDS) if sampling.seed is None else sampling.seed % _SEEDS
+    return {
+        **options, "do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p,
+        "top_k": sampling.top_k, "random_seed": seed,
+    }  # fmt: skip

@@ -1,0 +1,130 @@
+"""Hugging Face Transformers in this process: a folder of safetensors, loaded and asked for tokens one step at a time.
+
+The library's own `generate` owns its loop; here each step is one call, so that several answers can be advanced in turns
+and any of them ended between two tokens. Choosing a token is greedy, or sampled from the likeliest (top-k, top-p).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers as _transformers
+
+from workbench.engines.contract import Settings
+from workbench.engines.runtime import Sampling, TextRuntime, Token
+from workbench.errors import UsageError
+
+PART_TOKENS = 512  # of a prompt that pass through the layers at once
+transformers: Any = _transformers  # its types name less than it has
+
+
+class TransformersRuntime(TextRuntime):
+    """One model; each answer has a cache of its own."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        transformers.utils.logging.set_verbosity_error()
+        self.context, self._settings = settings.context, settings
+        self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            path, dtype="auto", device_map=_device(settings), quantization_config=quantization(settings.format),
+            attn_implementation="sdpa", trust_remote_code=False,
+        )  # fmt: skip
+        self.vocabulary = int(self._model.get_input_embeddings().num_embeddings)
+        self._ends = _ends(self._model, self._tokenizer)
+
+    def chat_tokens(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """By the template that lies beside the model."""
+        if not self._tokenizer.chat_template:
+            raise UsageError("The model has no chat template.", fix="Ask for a completion of a text instead.")
+        try:
+            text = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        except Exception as error:
+            raise UsageError(f"The model's chat template refuses these messages: {error}.") from error
+        tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return tokens
+
+    def text_tokens(self, text: str) -> list[int]:
+        """With what the tokenizer puts before a text."""
+        tokens: list[int] = self._tokenizer(text)["input_ids"]
+        return tokens
+
+    def generate(
+        self, prompt: Sequence[int], sampling: Sampling, max_tokens: int
+    ) -> Generator[Token | None, None, None]:
+        """The cache grows with the answer."""
+        from tokenizers.decoders import DecodeStream
+
+        cache = transformers.DynamicCache(config=self._model.config)
+        chooser, text = _Chooser(sampling), DecodeStream(skip_special_tokens=True)
+        logits = None
+        for begin in range(0, len(prompt), PART_TOKENS):
+            logits = self._step(prompt[begin : begin + PART_TOKENS], cache, self._settings.prefill_threads)
+            yield None
+        for number in range(max_tokens):
+            token = chooser.next(logits)
+            if token in self._ends and not sampling.ignore_eos:
+                return
+            yield Token(token, text.step(self._tokenizer.backend_tokenizer, token) or "")
+            if number + 1 < max_tokens:
+                logits = self._step([token], cache, self._settings.threads)
+
+    def _step(self, tokens: Sequence[int], cache: Any, threads: int) -> Any:
+        """Logits after these tokens, shape (vocabulary,), in 32 bits."""
+        torch.set_num_threads(threads)  # of this thread, and only OpenMP's own number: it costs nothing
+        with torch.inference_mode():
+            ids = torch.tensor([list(tokens)], device=self._model.device)
+            found = self._model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            return found.logits[0, -1].float()
+
+
+class _Chooser:
+    """Takes the next token of one answer; the same seed takes the same ones."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling, self._random = sampling, torch.Generator()
+        self._random.manual_seed(sampling.seed) if sampling.seed is not None else self._random.seed()
+
+    def next(self, logits: Any) -> int:
+        """One token from logits of shape (vocabulary,)."""
+        wanted = self._sampling
+        if wanted.temperature == 0:
+            return int(logits.argmax())
+        chances = torch.softmax(logits.cpu() / wanted.temperature, dim=-1)
+        if wanted.top_k == 0 and wanted.top_p >= 1:
+            return int(torch.multinomial(chances, 1, generator=self._random))
+        likeliest, ids = chances.topk(min(wanted.top_k or chances.numel(), chances.numel()))
+        before = likeliest.cumsum(-1) - likeliest  # the first one always stays
+        kept = likeliest.where(before < wanted.top_p, 0.0)
+        return int(ids[torch.multinomial(kept, 1, generator=self._random)])
+
+
+def quantization(format_name: str) -> Any:
+    """How bitsandbytes quantizes while the model is loaded; None for weights that stay as they lie."""
+    configured = transformers.BitsAndBytesConfig
+    kinds = {"NF4": ("nf4", False), "NF4-DQ": ("nf4", True), "FP4": ("fp4", False)}
+    if format_name == "LLM.int8":
+        return configured(load_in_8bit=True)
+    if format_name not in kinds:
+        return None
+    kind, twice = kinds[format_name]
+    return configured(
+        load_in_4bit=True, bnb_4bit_quant_type=kind, bnb_4bit_use_double_quant=twice,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )  # fmt: skip
+
+
+def _device(settings: Settings) -> Any:
+    """accelerate's word for where the model goes."""
+    if not settings.devices:
+        return "cpu"
+    kind = "mps" if torch.backends.mps.is_available() else "cuda" if torch.cuda.is_available() else "xpu"
+    return "auto" if len(settings.devices) > 1 else f"{kind}:{settings.devices[0]}"
+
+
+def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Tokens that end an answer, as model and tokenizer name them."""
+    named = [model.generation_config.eos_token_id, tokenizer.eos_token_id]
+    return frozenset(one for name in named for one in (name if isinstance(name, list) else [name]) if one is not None)

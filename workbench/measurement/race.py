@@ -1,0 +1,131 @@
+"""The race: every candidate of a use measured here, and how much worse than the best the one picked beforehand was.
+
+The pick is made before anything runs, from predictions and from the ledger as it was; each candidate then runs in a
+deployment of its own, one after the other, and its measurements go into the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from workbench import models
+from workbench.deployment import deploy
+from workbench.errors import WorkbenchError
+from workbench.evidence import Measured
+from workbench.evidence.ledger import Ledger
+from workbench.measurement.text import Measurement, Progress, check_repeats, measure
+from workbench.planning import Pick, Plan, Use, pick
+from workbench.planning.picking import Candidate, use
+from workbench.planning.plans import predict
+from workbench.units import now
+
+
+@dataclass(frozen=True, slots=True)
+class Lap:
+    """One candidate in one use: what was predicted of its number, and what was measured; None where it failed."""
+
+    label: str
+    predicted: float | None
+    measured: float | None
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """Laps of one use, in the order of the pick: the first is the one picked."""
+
+    use: Use
+    laps: tuple[Lap, ...]
+    reason: str
+    created: str
+
+    @property
+    def best(self) -> Lap | None:
+        """The lap with the least measured number."""
+        return min((lap for lap in self.laps if lap.measured is not None), key=_number, default=None)
+
+    @property
+    def regret(self) -> float | None:
+        """How much worse than the best the picked one was, as a fraction of the best; None where it failed."""
+        best, picked = self.best, self.laps[0].measured
+        return None if best is None or picked is None else picked / _number(best) - 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Stable keys for --json and records."""
+        return {
+            "use": self.use.name, "goal": self.use.goal, "concurrency": self.use.concurrency, "reason": self.reason,
+            "created": self.created, "regret": self.regret, "best": self.best.label if self.best else None,
+            "laps": [
+                {"label": lap.label, "predicted": lap.predicted, "measured": lap.measured, "failure": lap.failure}
+                for lap in self.laps
+            ],
+        }  # fmt: skip
+
+
+def _number(lap: Lap) -> float:
+    assert lap.measured is not None  # noqa: S101 - only called for laps that have one
+    return lap.measured
+
+
+def race(
+    model: str | models.Model,
+    uses: Iterable[str] = ("chat", "long-prompt", "batch"),
+    *,
+    engines: Iterable[str] = (),
+    repeats: int = 3,
+    lossy: bool = False,
+    ledger: Ledger | None = None,
+    progress: Progress | None = None,
+) -> list[Race]:
+    """Measure the candidates of each use, one after the other. engines: only these; lossy: see `planning.pick`.
+
+    A candidate that cannot be started or measured is a lap with its failure. Raises what `planning.pick` raises.
+    """
+    check_repeats(repeats)
+    ledger, report = ledger or Ledger(), progress or (lambda fraction, text: None)
+    found = models.get(model) if isinstance(model, str) else model
+    before = ledger.pairs()
+    picks = [pick(found, use(name), pairs=before, lossy=lossy, engines=engines) for name in uses]
+    total, done, races = sum(len(one.candidates) for one in picks), 0, []
+    for one in picks:
+        laps = []
+        for candidate in one.candidates:
+            report(done / total, f"{one.use.name}: {candidate.label}")
+            laps.append(_lap(one, candidate, repeats, ledger, report))
+            done += 1
+        races.append(Race(one.use, tuple(laps), one.reason, now()))
+    return races
+
+
+def _lap(found: Pick, candidate: Candidate, repeats: int, ledger: Ledger, report: Progress) -> Lap:
+    def told(_: float | None, text: str) -> None:
+        report(None, f"{found.use.name}, {candidate.label}: {text}")
+
+    try:
+        with deploy(_again(candidate.plan), share=False, progress=told) as running:
+            result = measure(running, repeats=repeats, ledger=ledger, progress=told)
+    except WorkbenchError as error:
+        return Lap(candidate.label, candidate.score.value, None, str(error))
+    return Lap(candidate.label, candidate.score.value, _SCORES[found.use.goal](result))
+
+
+def _again(plan: Plan) -> Plan:
+    """The same plan with an identity of its own, for a run now."""
+    return predict(
+        plan.model, plan.engine, plan.settings, plan.machine, plan.workload, version=plan.engine_version,
+        reasons=plan.reasons, refused=plan.refused,
+    )  # fmt: skip
+
+
+def _answer_s(result: Measurement) -> float:
+    values: Mapping[str, Measured] = result.values
+    return values["ttft"].value + (result.workload.answer_tokens - 1) / values["decode"].value
+
+
+_SCORES: Final[Mapping[str, Callable[[Measurement], float]]] = {
+    "latency": _answer_s,
+    "throughput": lambda result: result.values["batch"].value if "batch" in result.values else _answer_s(result),
+    "memory": lambda result: result.values["memory_peak"].value,
+}

@@ -1,0 +1,167 @@
+"""A model's weights in another container: GGUF unpacked for Transformers, graphs built for ONNX Runtime.
+
+Made once, in a process of its own, and kept in the cache by what they were made of. Unpacking restores no precision:
+what a quantized file lost stays lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock
+
+from workbench import folders
+from workbench.errors import MissingExtra, UnsupportedModel, UsageError
+from workbench.models.download import require_space
+from workbench.models.formats import in_format, origin
+from workbench.models.model import Model
+from workbench.models.verification import Progress
+
+#: Formats that each container can be written in here; a GGUF file only from another one.
+TARGETS: Mapping[str, tuple[str, ...]] = {
+    "gguf": ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"),
+    "safetensors": ("FP32", "FP16", "BF16"),
+    "onnx": ("FP32", "ONNX-int4"),
+}
+#: The builder's name of each precision, and its options.
+ONNX_BUILDS: Mapping[str, tuple[str, tuple[str, ...]]] = {"FP32": ("fp32", ()), "ONNX-int4": ("int4", ())}
+#: What each way is done with: named in the cache's key, since another version may write something else.
+PACKAGES = {"gguf": ("gguf",), "safetensors": ("transformers", "torch"), "onnx": ("onnxruntime-genai", "onnx", "torch")}
+_MODULES = {"onnxruntime-genai": "onnxruntime_genai"}
+
+
+def can_convert(model: Model, container: str, format_name: str) -> bool:
+    """Whether `convert` has a way, as far as names tell."""
+    source = origin(model)
+    if source is None:
+        return False
+    if (source.format, source.quantization) == (container, format_name):
+        return True
+    return format_name in TARGETS.get(container, ()) and (container != "gguf" or source.format == "gguf")
+
+
+def convert(model: Model, container: str, format_name: str, *, progress: Progress | None = None) -> Path:
+    """The file or folder with the weights of `model` in this container and format, made if it is not there yet.
+
+    container: 'gguf', 'safetensors' or 'onnx'; format_name: one of TARGETS, or the one the model is in. `progress` may
+    raise to cancel. Raises UsageError for a model without a file, UnsupportedModel, MissingExtra or NoSpace.
+    """
+    source = origin(model)
+    if source is None or source.path is None:
+        raise UsageError(f"{model.name} is only described: there is no file to convert.", fix="Name a model's file.")
+    if (source.format, source.quantization) == (container, format_name):
+        return source.path
+    if not can_convert(source, container, format_name):
+        raise UnsupportedModel(
+            f"{source.name} ({source.format}, {source.quantization}) cannot be written as {container} {format_name}.",
+            fix=f"As {container}: {', '.join(TARGETS.get(container, ())) or 'nothing'}.",
+        )
+    _check_packages(container)
+    target = _place(source, container, format_name)
+    with FileLock(target.parent / f".{target.name}.lock"):
+        if not target.exists():
+            _make(source, container, format_name, target, progress)
+    return target
+
+
+def identity(path: Path) -> list[list[str | int]]:
+    """What tells one state of a model's file or folder from another: names, sizes and times of its files."""
+    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    states = [(str(file.relative_to(path)), file.stat()) for file in files]
+    return [[name, state.st_size, state.st_mtime_ns] for name, state in states]
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files that hold the weights of a model: the path itself, or those of a folder."""
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix in (".safetensors", ".data", ".onnx"))
+
+
+def _place(source: Model, container: str, format_name: str) -> Path:
+    assert source.path is not None  # noqa: S101 - checked by convert
+    content = source.sha256 or [str(source.path), identity(source.path)]
+    versions = [metadata.version(name) for name in PACKAGES[container]]
+    key = json.dumps([content, container, format_name, versions, ONNX_BUILDS.get(format_name, ())])
+    folder = folders.cache() / "converted"
+    folder.mkdir(exist_ok=True)
+    ending = ".gguf" if container == "gguf" else f"-{container}"
+    stem = folders.file_name(f"{source.name}-{format_name}")
+    return folder / f"{stem}-{hashlib.sha256(key.encode()).hexdigest()[:12]}{ending}"
+
+
+def _check_packages(container: str) -> None:
+    for package in PACKAGES[container]:
+        if find_spec(_MODULES.get(package, package)) is None:
+            raise MissingExtra(package, "engines", f"Writing {container}")
+
+
+def _make(source: Model, container: str, format_name: str, target: Path, progress: Progress | None) -> None:
+    """Write beside the place and move there when whole: what lies at the place is never half of it."""
+    needed = in_format(source, format_name).weight_bytes
+    require_space(target.parent, needed, f"{source.name} as {container} {format_name}")
+    request = _request(source, container, format_name, progress)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as part:
+        made = Path(part) / target.name
+        _run({**request, "target": str(made)}, f"writing {source.name} as {container} {format_name}", progress)
+        made.replace(target)
+
+
+def _request(source: Model, container: str, format_name: str, progress: Progress | None) -> dict[str, Any]:
+    if container == "safetensors":
+        return {"what": "safetensors", "source": str(source.path), "format": format_name}
+    if container == "onnx":
+        precision, options = ONNX_BUILDS[format_name]
+        whole = convert(source, "safetensors", "FP32", progress=progress)
+        return {"what": "onnx", "source": str(whole), "precision": precision, "options": list(options)}
+    types = {tensor.name: tensor.type for tensor in in_format(source, format_name).tensors}
+    return {"what": "gguf", "source": str(source.path), "file_type": _file_type(format_name), "types": types}
+
+
+def _file_type(format_name: str) -> str:
+    """llama.cpp's name of a file type, as the gguf library spells it."""
+    return "ALL_F32" if format_name == "F32" else f"MOSTLY_{format_name}"
+
+
+def _run(request: Mapping[str, Any], what: str, progress: Progress | None) -> None:
+    program = Path(__file__).with_name("conversion_worker.py")
+    with tempfile.TemporaryFile() as log, subprocess.Popen(
+        [sys.executable, "-I", str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+    ) as worker:  # fmt: skip
+        try:
+            _follow(worker, json.dumps(request), what, progress)
+        except BaseException:  # also when the user interrupts or cancels
+            worker.kill()
+            raise
+        if worker.wait() != 0:
+            raise _failed(what, log)
+
+
+def _follow(worker: subprocess.Popen[str], request: str, what: str, progress: Progress | None) -> None:
+    assert worker.stdin and worker.stdout  # noqa: S101 - asked for with PIPE
+    worker.stdin.write(request)
+    worker.stdin.close()
+    for line in worker.stdout:
+        said = json.loads(line)
+        if progress:
+            progress(said["done"], said["total"], what)
+
+
+def _failed(what: str, log: IO[bytes]) -> UnsupportedModel:
+    log.seek(0)
+    text = log.read().decode(errors="replace").strip()
+    last = (text.splitlines() or ["it said nothing"])[-1]
+    return UnsupportedModel(
+        f"{what[0].upper()}{what[1:]} failed: {last[:300]}.",
+        fix="Choose another engine or format.",
+        details=text[-4000:],
+    )

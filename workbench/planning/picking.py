@@ -1,0 +1,207 @@
+"""Which engine, format and settings to take for a use: an answer soon, many answers together, or little memory.
+
+Everything that can be started here is predicted, corrected by what this machine has measured (the ledger), and put in
+order by the one number that the use is about. A format that would round the weights again is refused unless asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from workbench import models
+from workbench.engines import CHAT, Engine, Workload
+from workbench.errors import UnsupportedModel, UsageError, WorkbenchError
+from workbench.evidence import Estimate
+from workbench.machine import Machine, calibrate, probe
+from workbench.models import Model
+from workbench.planning import threads
+from workbench.planning.correction import calibrated
+from workbench.planning.planner import plan as plan_one
+from workbench.planning.plans import Plan, Refusal, predict
+from workbench.planning.ranking import LOSSLESS_BITS, bits, combinations
+from workbench.planning.shapes import model_format
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a deployment is for. goal: latency (seconds of one answer), throughput (seconds until all of `concurrency`
+    answers are there), or memory (bytes at the peak): the less the better."""
+
+    name: str
+    goal: str
+    workload: Workload
+    concurrency: int = 1
+
+
+USES: Final[Mapping[str, Use]] = {
+    "chat": Use("chat", "latency", CHAT),
+    "long-prompt": Use("long-prompt", "latency", Workload(prompt_tokens=1536, answer_tokens=32)),
+    "batch": Use("batch", "throughput", CHAT, concurrency=8),
+    "memory": Use("memory", "memory", CHAT),
+}
+
+
+def use(name: str) -> Use:
+    """The use called `name`; raises UsageError."""
+    if name not in USES:
+        raise UsageError(f"There is no use called {name!r}.", fix=f"Known: {', '.join(USES)}.")
+    return USES[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A plan as it would be started, and its number: predicted, corrected by the ledger where that has any."""
+
+    plan: Plan
+    score: Estimate
+
+    @property
+    def label(self) -> str:
+        """Engine, format and what sets it apart from its siblings."""
+        settings = self.plan.settings
+        apart = ([] if settings.flash_attention else ["no flash attention"]) + (
+            [f"{settings.cache_type} cache"] if settings.cache_type != "f16" else []
+        )
+        return ", ".join([f"{self.plan.engine.name} {model_format(self.plan.model)}", *apart])
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Candidates for a use, best first; those whose number nobody knows come last. refused: and why."""
+
+    use: Use
+    candidates: tuple[Candidate, ...]
+    refused: tuple[Refusal, ...]
+
+    @property
+    def best(self) -> Candidate:
+        """The first; raises UnsupportedModel when nothing can be started."""
+        if self.candidates:
+            return self.candidates[0]
+        raise UnsupportedModel(
+            "Nothing here can start this model: " + " ".join(one.reason for one in self.refused[:3]),
+            fix=self.refused[0].fix if self.refused else "",
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why the first is first, in numbers."""
+        best, rest = self.best, [one for one in self.candidates[1:] if one.score.value is not None]
+        if best.score.value is None:
+            return (
+                f"{best.label}: nobody knows its {_WHAT[self.use.goal]} ({best.score.reason}), nor that of any other."
+            )
+        text = f"{best.label}: {_WHAT[self.use.goal]} {best.score}"
+        return f"{text}; next {rest[0].label}, {rest[0].score}." if rest else f"{text}; nothing else can be compared."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Stable keys for --json."""
+        return {
+            "use": asdict(self.use),
+            "reason": self.reason,
+            "candidates": [
+                {"label": one.label, "score": asdict(one.score), "plan": one.plan.to_dict()} for one in self.candidates
+            ],
+            "refused": [asdict(refusal) for refusal in self.refused],
+        }
+
+
+_WHAT: Final = {"latency": "one answer takes", "throughput": "all answers take", "memory": "memory at the peak is"}
+
+
+def pick(
+    model: str | Model,
+    wanted: str | Use = "chat",
+    *,
+    machine: Machine | None = None,
+    pairs: Iterable[Mapping[str, Any]] = (),
+    context: int | None = None,
+    lossy: bool = False,
+    engines: Iterable[str] = (),
+) -> Pick:
+    """The candidates for a use on this machine, or on one that is described.
+
+    pairs: what was predicted and measured here (`Ledger.pairs`); lossy: also formats that round the weights again;
+    engines: only these. Raises UsageError for an unknown use, and what `workbench.plan` raises for the model.
+    """
+    found = models.get(model) if isinstance(model, str) else model
+    purpose = use(wanted) if isinstance(wanted, str) else wanted
+    machine = machine or calibrate(probe())
+    count = threads.choose(machine)  # looked at once: every candidate runs on the same machine
+    known = tuple(pairs)
+    candidates: list[Candidate] = []
+    refused: list[Refusal] = []
+    for engine, name in _ways(found, frozenset(engines)):
+        try:
+            _check_loss(found, name, lossy)
+            made = plan_one(
+                found, machine=machine, engine=engine, format=name or None, context=context, threads=count,
+                concurrency=purpose.concurrency, workload=purpose.workload,
+            )  # fmt: skip
+            candidates += [_candidate(one, purpose, known) for one in _fitting(made)]
+        except WorkbenchError as error:
+            refused.append(Refusal(engine.name, error.what, error.fix, name or model_format(found)))
+    return Pick(purpose, tuple(sorted(candidates, key=_order)), tuple(refused))
+
+
+def _ways(model: Model, wanted: frozenset[str]) -> Iterator[tuple[Engine[Any], str]]:
+    """Each engine that can be started with each format the model's file can have for it."""
+    for engine, shaped in combinations(model, "auto", None):
+        if engine.starts and (not wanted or engine.name in wanted):
+            yield engine, "" if shaped is model else model_format(shaped)
+
+
+def _check_loss(model: Model, name: str, lossy: bool) -> None:
+    if not name or lossy:
+        return
+    after, before = bits(models.formats.in_format(model, name)), min(bits(model), LOSSLESS_BITS)
+    if after < before:
+        raise UsageError(
+            f"{name} would round the weights again: {after:.3g} bits of {bits(model):.3g}.",
+            fix="Ask for lossy formats too, or measure the loss first.",
+        )
+
+
+def _fitting(plan: Plan) -> Iterator[Plan]:
+    """The plan in each variant of its settings; raises DoesNotFit where that is too much for the machine."""
+    for settings in plan.engine.variants(plan.model, plan.settings):
+        one = plan
+        if settings != plan.settings:
+            one = predict(
+                plan.model, plan.engine, settings, plan.machine, plan.workload, version=plan.engine_version,
+                reasons=plan.reasons, refused=plan.refused,
+            )  # fmt: skip
+        one.check_fits()
+        yield one
+
+
+def _candidate(plan: Plan, purpose: Use, pairs: tuple[Mapping[str, Any], ...]) -> Candidate:
+    return Candidate(plan, _SCORES[purpose.goal](calibrated(plan, pairs)))
+
+
+def _order(one: Candidate) -> tuple[bool, float]:
+    return one.score.value is None, one.score.value or 0.0
+
+
+def answer_s(plan: Plan) -> Estimate:
+    """Seconds of one answer of the plan's workload: to the first token, then token by token."""
+    decode = plan.decode
+    if decode.value is None or decode.low is None or decode.high is None:
+        return Estimate.unknown("s", decode.reason)
+    step = Estimate(1 / decode.value, 1 / decode.high, 1 / decode.low, "s", decode.basis)
+    return plan.ttft.plus(step, plan.workload.answer_tokens - 1)
+
+
+def _batch_s(plan: Plan) -> Estimate:
+    return plan.speed["batch"] if "batch" in plan.speed else answer_s(plan)
+
+
+def _peak(plan: Plan) -> Estimate:
+    return plan.memory[0].total
+
+
+_SCORES: Final[Mapping[str, Callable[[Plan], Estimate]]] = {
+    "latency": answer_s, "throughput": _batch_s, "memory": _peak,
+}  # fmt: skip

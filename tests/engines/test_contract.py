@@ -85,7 +85,7 @@ def test_an_engine_that_only_predicts_says_so_and_starts_nothing(name: str, litt
 
 
 def test_an_unknown_name_meets_the_nearest() -> None:
-    with pytest.raises(UnknownName, match=r"engine called 'lamacpp'\. Did you mean llama\.cpp\?"):
+    with pytest.raises(UnknownName, match=r"engine called 'lamacpp'\. Did you mean llama\.cpp or ollama\?"):
         engines.get("lamacpp")
 
 

@@ -61,9 +61,7 @@ def parser() -> argparse.ArgumentParser:
     machine.add_argument("--calibrate", action="store_true", help="measure its speed again (a few seconds)")
     machine.add_argument("--raw", action="store_true", help="what the probes read, for a bug report")
 
-    command("models", planning.models, "The models known by name.")
-    listed = command("engines", environments.engines, "The engines and whether they can run here; install, remove.")
-    environments.add_actions(listed)
+    _add_lists(command)
 
     _add_predicting(command)
 
@@ -105,6 +103,15 @@ def parser() -> argparse.ArgumentParser:
     boards.add_argument("--port", type=_port, help="port on 127.0.0.1")
     boards.add_argument("--no-browser", action="store_true", help="print the address and do not open it")
     return top
+
+
+def _add_lists(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands that list what there is."""
+    models = command("models", planning.models, "The models known by name, or those of an all-in-one app.")
+    models.add_argument("--app", help="list what this app has: ollama, lm-studio, text-generation-webui, localai, jan")
+    models.add_argument("--pull", metavar="NAME", help="have the app bring this model first")
+    listed = command("engines", environments.engines, "The engines and whether they can run here; install, remove.")
+    environments.add_actions(listed)
 
 
 def _add_predicting(command: Callable[..., argparse.ArgumentParser]) -> None:

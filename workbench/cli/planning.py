@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cli.output import Status, print_json, print_table
 from workbench.errors import UsageError
-from workbench.units import GIB
+from workbench.units import GIB, format_bytes
 
 if TYPE_CHECKING:
     from workbench.machine import Machine
@@ -33,11 +33,31 @@ def machine(options: argparse.Namespace) -> None:
 def models(options: argparse.Namespace) -> None:
     from workbench import models
 
+    if options.app or options.pull:
+        return _app_models(options)
     entries = models.known()
     if not options.json:
         print_table([("name", "what it is", "licence")], [(e.name, e.title, e.licence) for e in entries])
         print("\nAny .gguf file works too: a path, or hf:owner/repository/file.gguf.")
-    print_json(options, [{"name": e.name, "title": e.title, "task": e.task, "licence": e.licence} for e in entries])
+    return print_json(
+        options, [{"name": e.name, "title": e.title, "task": e.task, "licence": e.licence} for e in entries]
+    )
+
+
+def _app_models(options: argparse.Namespace) -> None:
+    from workbench.engines.apps import engine
+
+    if not options.app:
+        raise UsageError("--pull needs an app to bring the model.", fix="Name it with --app.")
+    with Status(quiet=options.json) as status:
+        found = engine.models_of(options.app, pull=options.pull, progress=status)
+    if not options.json:
+        head = [("name", "on disk", "format", "loaded", "context in force")]
+        print_table(head, [
+            (m.name, format_bytes(m.bytes) if m.bytes else "unknown", m.quantization or "unknown",
+             "yes" if m.loaded else "no", str(m.context or "unknown") if m.loaded else "") for m in found
+        ])  # fmt: skip
+    print_json(options, [{**asdict(m), "path": str(m.path) if m.path else None} for m in found])
 
 
 def plan(options: argparse.Namespace) -> None:

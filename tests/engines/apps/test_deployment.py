@@ -139,6 +139,31 @@ def test_killing_the_holder_leaves_no_app_of_ours_behind(
         assert wait_until(lambda: not app.is_running() or app.status() == psutil.STATUS_ZOMBIE, 10)
 
 
+def test_jan_serves_a_model_in_a_process_of_ours_whose_context_is_read_back(
+    tmp_path: Path,
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    nothing_left: Leftovers,  # noqa: F811
+) -> None:
+    listed = '[{"id": "jan-v3-4b-base-instruct", "engine": "llamacpp", "model_path": "llamacpp/models/x.gguf"}]'
+    program = tmp_path / "jan"
+    program.write_text(
+        f"""#!/bin/sh
+[ "$1" = models ] && echo '{listed}' && exit
+for word; do case $word in --port=*) port=${{word#--port=}};; esac; done
+exec {sys.executable} -P {replays.__file__} jan "$port" served_by_llama_cpp
+"""
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with workbench.deploy("jan-v3-4b-base-instruct", engine="jan", machine=machine, context=8192) as deployment:
+        assert "context 8192" in deployment.logs()
+        assert "".join(deployment.chat("Why?")) == "Because"
+    with pytest.raises(StartFailed, match="context of 8192 tokens; 16384 were asked for"):
+        workbench.deploy("jan-v3-4b-base-instruct", engine="jan", machine=machine, context=16384)
+    assert [name for name in nothing_left() if not name.endswith(".log")] == []
+
+
 def _stand_in(folder: Path, name: str) -> None:
     """A program called as the app's, that serves its recorded exchanges where OLLAMA_HOST says."""
     program = folder / name

@@ -18,10 +18,10 @@ from typing import Any
 
 from workbench import catalog, models
 from workbench.engines import llamacpp_memory, llamacpp_speed
-from workbench.engines.apps.contract import App, AppModel, Start, Wanted
+from workbench.engines.apps.contract import App, AppModel, Progress, Start, Wanted
 from workbench.engines.apps.holding import UNLOAD_S
 from workbench.engines.contract import Availability, Launch, Settings, TextEngine
-from workbench.errors import EngineUnavailable, UnknownName, WorkbenchError
+from workbench.errors import EngineUnavailable, UnknownName, UsageError, WorkbenchError
 from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Machine
 from workbench.models import Model, gguf_file
@@ -197,6 +197,23 @@ class AppEngine(TextEngine):
             base_url=f"http://{address}/v1", api_key=key, served_model=served,
             app_port=int(address.rpartition(":")[2]), app_program=self.app.program, ends_within_s=ENDS_WITHIN_S,
         )  # fmt: skip
+
+
+def models_of(name: str, *, pull: str | None = None, progress: Progress = lambda *_: None) -> tuple[AppModel, ...]:
+    """The models of the app called `name`; pull: one that it brings first.
+
+    Raises UsageError for an engine that is no app, EngineUnavailable for an app that is not there, and what it raises.
+    """
+    from workbench import engines
+
+    engine = engines.get(name)
+    if not isinstance(engine, AppEngine):
+        raise UsageError(f"{engine.title} is no app with models of its own.", fix=f"Apps: {', '.join(engines.APPS)}.")
+    if not (available := engine.available()).ok:
+        raise EngineUnavailable(available.reason, fix=available.fix)
+    if pull:
+        engine.app.pull(pull, progress)
+    return engine.app.models()
 
 
 @dataclass(frozen=True, slots=True)

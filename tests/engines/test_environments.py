@@ -109,13 +109,13 @@ def test_an_environment_from_a_cut_short_try_to_its_removal(index: Path, machine
 
     def cut_short(fraction: float | None, text: str) -> None:
         heard.append((fraction, text))
-        if text == "Tiny: installing":
+        if text == "Tiny, installing":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         environments.install("tiny", machine=machine, progress=cut_short)
     assert environments.installed("tiny") is None  # half of one is none
-    assert heard[1] == (0.0, "Tiny: downloading 0 of 2 packages: tiny-engine, tiny.extra")
+    assert heard[1] == (0.0, "Tiny, downloading: 0 of 2 packages, tiny-engine, tiny.extra")
 
     for wheel in index.glob("*.whl"):  # what was downloaded is kept: nothing has to be had again
         wheel.unlink()
@@ -213,7 +213,7 @@ def test_a_program_is_compiled_once(index: Path) -> None:
     made = environments.install("small", progress=lambda _fraction, text: heard.append(text))
     assert subprocess.run([made.program], check=False).returncode == 7  # the recipe's own option
     assert (made.folder / "LICENSE").read_text() == "MIT\n"
-    assert any("compiling for this processor, 2 of 2 steps" in text for text in heard)
+    assert any("compiling for this processor: 2 of 2 steps" in text for text in heard)
     assert not list(made.folder.parent.glob("*.work"))  # sources and objects are gone
     assert not list(made.folder.parent.parent.rglob("evil"))
     assert environments.remove("small") > 0

@@ -57,7 +57,7 @@ def _sources(how: Sources, work: Path, report: Report) -> Path:
 
 def _archive(how: Sources, report: Report) -> Path:
     def on_bytes(done: int, total: int, what: str) -> None:
-        report(FETCHED * done / total if total else None, what)
+        report(FETCHED * done / total if total else None, "downloading", what)
 
     wanted = Wanted(how.archive, how.archive_bytes, how.archive_sha256)
     source = IndexSource(how.distribution, how.version, how.archive, how.archive_bytes, how.archive_sha256, "")
@@ -97,7 +97,7 @@ def _built(how: Sources, sources: Path, work: Path, tools: dict[str, str], repor
         if found := _STEP.match(line):
             done, total = int(found[1]), int(found[2])
             share = CONFIGURED + (1 - CONFIGURED) * done / total
-            report(share, f"compiling for this processor, {done} of {total} steps")
+            report(share, "compiling for this processor", f"{done} of {total} steps")
 
     build = work / "build"
     report(FETCHED, "configuring")

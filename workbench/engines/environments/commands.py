@@ -32,14 +32,14 @@ Progress = Callable[[float | None, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Says what goes on with the thing called `title`, and what fraction of it is done where anybody knows."""
+    """Says which step of making the thing called `title` goes on, and what fraction is done where anybody knows."""
 
     title: str
     progress: Progress | None = None
 
-    def __call__(self, fraction: float | None, text: str) -> None:
-        if self.progress:
-            self.progress(fraction, f"{self.title}: {text}")
+    def __call__(self, fraction: float | None, step: str, detail: str = "") -> None:
+        if self.progress:  # what comes before a colon changes with the step alone
+            self.progress(fraction, f"{self.title}, {step}" + (f": {detail}" if detail else ""))
 
 
 class Failed(Exception):

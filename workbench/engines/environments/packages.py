@@ -100,7 +100,7 @@ def _download(pip: Pip, how: Packages, work: Path, report: Report) -> None:
     missing = [one for one in wanted if not _lies_in(work, one)]
     for some in _by(AT_ONCE, missing):
         done = len(wanted) - len(missing) + missing.index(some[0])
-        report(DOWNLOADED * done / len(wanted), f"downloading {done} of {len(wanted)} packages: {_names(some)}")
+        report(DOWNLOADED * done / len(wanted), "downloading", f"{done} of {len(wanted)} packages, {_names(some)}")
         pip.fetch("download", "--no-deps", "--only-binary=:all:", "--progress-bar=off", "--dest", work, *some)
 
 
@@ -128,7 +128,7 @@ def _install(pip: Pip, how: Packages, folder: Path, work: Path, report: Report) 
         count = sum(1 for _ in site.glob("*.dist-info"))
         share = min(1.0, count / len(wanted)) if wanted else None
         fraction = None if share is None else DOWNLOADED + (INSTALLED - DOWNLOADED) * share
-        report(fraction, _said(line))
+        report(fraction, "installing", _said(line))
 
     words: list[Any] = ["install", "--progress-bar=off", "--find-links", work, *constraint, *how.packages]
     report(DOWNLOADED, "installing")
@@ -146,4 +146,4 @@ def _said(line: str) -> str:
     word, _, rest = line.strip().partition(" ")
     if word in ("Collecting", "Processing", "Downloading"):
         return f"reading {Path(rest.split(' ')[0]).name}"
-    return "installing"
+    return ""

@@ -21,7 +21,7 @@ SETTINGS = Settings(model="little", format="gguf", context=512)
 STARTED = [name for name in ENGINES if engines.get(name).starts]
 ON_CPU = [name for name in STARTED if "cpu" in engines.get(name).runtimes]
 #: Servers that know no keys; they listen on the loopback interface alone.
-KEYLESS = {"tensorrt-llm"}
+KEYLESS = {"tensorrt-llm", "transformers-serve"}
 
 
 @pytest.mark.parametrize("name", ENGINES)

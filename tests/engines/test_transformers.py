@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from workbench.catalog.accelerators import accelerator
 from workbench.engines import Settings
 from workbench.engines import transformers_memory as memory
-from workbench.engines.transformers import NEEDS, Transformers
+from workbench.engines.runtime import Hosted
+from workbench.engines.transformers import NEEDS, Transformers, TransformersServe
 from workbench.engines.transformers_memory import ALLOCATOR_BYTES, Habits, Load, habits_of, torch_parts
 from workbench.errors import EngineUnavailable
 from workbench.evidence import Breakdown, Estimate
@@ -195,7 +197,7 @@ def test_a_device_that_shares_memory_has_all_of_it() -> None:
 def test_a_cpu_maps_the_weights(machine: Machine) -> None:
     found = ENGINE.memory(model(), settings(devices=0), machine)
     assert [one.device for one in found] == ["RAM"]
-    assert found[0].parts["program"].known() > 300 * MIB
+    assert found[0].parts["engine"].known() > 300 * MIB
     assert found[0].parts["weights"].high == model().weight_bytes
 
 
@@ -240,12 +242,50 @@ def test_files_of_llama_cpp_and_unknown_formats_are_refused(little_model: Model)
     assert ENGINE.supports(model()).ok
 
 
-def test_it_only_predicts(little_model: Model) -> None:
+def test_our_server_is_told_what_to_load(tmp_path: Path) -> None:
+    asked = replace(settings(devices=0), format="NF4", threads=3)
+    launch = ENGINE.launch(replace(model(), path=tmp_path), asked, 4321, "sk-secret")
+    hosted = Hosted.from_json(launch.argv[-1])
+    assert (hosted.engine, hosted.model, hosted.port, hosted.settings) == ("transformers", tmp_path, 4321, asked)
+    assert launch.env["HF_HUB_OFFLINE"] == "1" and launch.env["OMP_NUM_THREADS"] == "3"
+    assert ENGINE.stored_format("NF4") == ENGINE.stored_format("LLM.int8") == ENGINE.stored_format("BF16") == "BF16"
+
+
+@pytest.mark.parametrize(("kind", "words"), [("BF16", []), ("NF4-DQ", ["bnb-4bit"]), ("LLM.int8", ["bnb-8bit"])])
+def test_the_library_s_own_server_stays_on_this_computer(tmp_path: Path, kind: str, words: list[str]) -> None:
+    served = replace(model(), path=tmp_path)
+    launch = TransformersServe().launch(served, replace(settings(devices=0), format=kind), 4321, "k")
+    argv = " ".join(launch.argv)
+    assert f"serve {tmp_path} --host 127.0.0.1 --port 4321 --device cpu" in argv
+    assert [word for word in launch.argv if word.startswith("bnb")] == words
+    assert "trust" not in argv and Path(launch.env["HF_HUB_CACHE"]).is_dir()
+    assert TransformersServe().served_model(served) == str(tmp_path)
+
+
+def test_what_is_only_predicted_is_not_started(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable, match="predicts GPTQ-Int4"):
+        ENGINE.launch(replace(model(), path=tmp_path), replace(settings(), format="GPTQ-Int4"), 1, "key")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.engines.transformers.find_spec", lambda name: None if name == "uvicorn" else name)
     answer = ENGINE.available()
-    assert not answer.ok
-    assert "cannot start Hugging Face Transformers yet" in answer.reason
-    with pytest.raises(EngineUnavailable):
-        ENGINE.launch(little_model, settings(), 1, "key")
+    assert not answer.ok and "uvicorn" in answer.reason and "pip install" in answer.fix
+
+
+def test_prompts_pass_in_parts_and_requests_in_turns(machine: Machine) -> None:
+    one, four = replace(settings(devices=0), context=4096), replace(settings(devices=0), context=4096, concurrency=4)
+    ours, theirs = ENGINE, TransformersServe()
+
+    def part(engine: Any, asked: Settings, name: str) -> float:
+        return float(engine.memory(model(), asked, machine)[0].parts[name].known())
+
+    assert part(ours, four, "KV cache") == pytest.approx(4 * part(ours, one, "KV cache"))
+    assert part(theirs, four, "KV cache") == part(theirs, one, "KV cache")
+    assert part(ours, one, "prompt") < part(theirs, one, "prompt")
+    assert ours.decode(model(), one, machine, 512, 4).known() == pytest.approx(
+        4 * ours.decode(model(), one, machine, 512).known()
+    )
 
 
 # -- speed -----------------------------------------------------------------------------------------------------
@@ -258,7 +298,7 @@ def test_a_card_that_was_measured_has_a_speed() -> None:
 
 @pytest.mark.parametrize(
     ("cards", "word"),
-    [((), "CPUs"), (("Apple M3 Max (40-core GPU)",), "metal"), (("RTX 4090", "RTX 3090"), "differ")],
+    [((), "calibrated"), (("Apple M3 Max (40-core GPU)",), "metal"), (("RTX 4090", "RTX 3090"), "differ")],
 )
 def test_an_unknown_speed_has_a_reason(cards: tuple[str, ...], word: str) -> None:
     found: Estimate = ENGINE.decode(model(), settings(devices=len(cards)), machine(*cards), 512)

@@ -15,15 +15,18 @@ from pathlib import Path
 from types import MappingProxyType
 
 from workbench import folders
+from workbench.engines import cpu_speed
 from workbench.engines import transformers_memory as memory
 from workbench.engines.contract import Availability, Launch, Settings
-from workbench.engines.device_memory import Needs
+from workbench.engines.device_memory import Needs, weight_format
+from workbench.engines.llamacpp_memory import RECURRENT, is_recurrent
 from workbench.engines.predicted_engine import PredictedEngine
 from workbench.engines.runtime import Hosted, TextRuntime
 from workbench.errors import EngineUnavailable
-from workbench.evidence import Breakdown
+from workbench.evidence import Breakdown, Estimate
 from workbench.machine import Machine
 from workbench.models import Model
+from workbench.models.architecture import kv_bytes
 
 _ALL = frozenset({"cpu", "cuda", "rocm", "metal", "xpu"})
 #: Where each format runs.
@@ -54,6 +57,12 @@ NEEDS = {
 
 #: Formats that `transformers serve` has options for.
 SERVED = {name: NEEDS[name] for name in ("FP32", "FP16", "BF16", "NF4-DQ", "LLM.int8")}
+SPEED_SOURCE = "fitted to models of three sizes on one x86-64 machine (2 cores, one thread each), 2026-11-28"
+#: Shares of a CPU's speed by format. What a step takes beside its weights is the library's own work for every layer.
+SHARES = {
+    "FP32": cpu_speed.Shares(prefill=0.8, decode=0.6, attention=0.2, source=SPEED_SOURCE, layer_s=500e-6),
+    "BF16": cpu_speed.Shares(prefill=0.8, decode=0.6, attention=0.2, source=SPEED_SOURCE, layer_s=500e-6),
+}
 #: What bitsandbytes quantizes while the model is loaded.
 BITSANDBYTES = frozenset({"LLM.int8", "NF4", "NF4-DQ", "FP4"})
 
@@ -71,6 +80,7 @@ class Transformers(PredictedEngine):
     needs = NEEDS
     starts = True
     benchmark_options: Mapping[str, object] = MappingProxyType({"ignore_eos": True})
+    serving = memory.HOSTED
     #: Formats that the workbench can start; the others are predicted.
     started = frozenset({"FP32", "FP16", "BF16"}) | BITSANDBYTES
 
@@ -100,7 +110,25 @@ class Transformers(PredictedEngine):
     # -- predictions -------------------------------------------------------------------------------------------
 
     def memory(self, model: Model, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
-        return memory.on_devices(model, settings, machine) if settings.devices else memory.on_cpu(model, settings)
+        if settings.devices:
+            return memory.on_devices(model, settings, machine, self.serving)
+        return memory.on_cpu(model, settings, self.serving)
+
+    def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int, batch: int = 1) -> Estimate:
+        """On a CPU prompts are worked on in turns."""
+        if settings.devices:
+            return super().prefill(model, settings, machine, tokens, batch)
+        return cpu_speed.prefill(_shares(model), model, settings, machine, tokens=tokens, batch=batch)
+
+    def decode(self, model: Model, settings: Settings, machine: Machine, depth: int, batch: int = 1) -> Estimate:
+        """On a CPU a token for each of `batch` requests is `batch` steps: they take turns."""
+        if settings.devices:
+            return super().decode(model, settings, machine, depth, batch)
+        if is_recurrent(model.architecture):
+            return Estimate.unknown("s", RECURRENT)
+        cache = kv_bytes(model.architecture, depth, 4.0 if weight_format(model) == "FP32" else 2.0)
+        step = cpu_speed.decode(_shares(model), model, settings, machine, depth=depth, batch=1, cache_bytes=cache)
+        return step.plus(step, times=batch - 1)
 
     # -- launching ---------------------------------------------------------------------------------------------
 
@@ -115,7 +143,7 @@ class Transformers(PredictedEngine):
         return TransformersRuntime(path, settings)
 
     def _check_started(self, settings: Settings) -> None:
-        if settings.format not in self.started:
+        if settings.format in NEEDS and settings.format not in self.started:
             raise EngineUnavailable(
                 f"The workbench predicts {settings.format} in {self.title} and cannot start it yet.",
                 fix=f"Choose one of {', '.join(sorted(self.started))}.",
@@ -128,6 +156,7 @@ class TransformersServe(Transformers):
     name = "transformers-serve"
     title = "transformers serve"
     formats = started = frozenset(SERVED)
+    serving = memory.LIBRARY
     needs = SERVED
     #: No `ignore_eos` there, but a whole generation config: without an end of text, an answer has full length.
     benchmark_options = MappingProxyType({"generation_config": '{"do_sample": false, "use_cache": true}'})
@@ -148,6 +177,11 @@ class TransformersServe(Transformers):
     def served_model(self, model: Model) -> str:
         """It answers to nothing but the folder it was given."""
         return str(model.path)
+
+
+def _shares(model: Model) -> cpu_speed.Shares:
+    """Of a format that nobody measured on a CPU: those of 16 bits, which it is unpacked to."""
+    return SHARES.get(weight_format(model), SHARES["BF16"])
 
 
 def _environment(settings: Settings) -> Mapping[str, str]:

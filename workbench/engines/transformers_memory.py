@@ -31,6 +31,8 @@ ALLOCATOR_BYTES = 32 * MIB
 # Fitted to Qwen2.5 32B and 72B (GPTQ, AWQ) and Qwen3 14B and 32B (FP8) with a prompt of one token; bitsandbytes unpacks
 # a whole matrix to 16 bits.
 SCRATCH_BYTES = {"GPTQ": 2.5, "AWQ": 0.8, "FP8": 0.5, "NF4": 2.0, "FP4": 2.0, "LLM.int8": 2.0}
+#: Tokens of a prompt that our server lets pass through the layers at once.
+PART_TOKENS = 512
 #: How far the whole of weights, cache and scratch lay below and above, and the prompt, as fractions.
 STATIC_SPREAD, PROMPT_SPREAD = (0.005, 0.01), (0.15, 0.15)
 QUANTIZED_SPREAD = (0.015, 0.04)
@@ -90,27 +92,52 @@ def habits_of(engine: str, source: str = "") -> Habits:
 
 
 @dataclass(frozen=True, slots=True)
+class Serving:
+    """How a server runs the library. part: see `Load`; one_by_one: a request starts when the one before has ended;
+    program_bytes: its process before any weight is touched."""
+
+    part: int | None
+    one_by_one: bool
+    program_bytes: int
+
+
+HOSTED = Serving(PART_TOKENS, False, PROGRAM_BYTES)
+LIBRARY = Serving(None, True, PROGRAM_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked at once: `batch` prompts of `prompt` tokens, each answered with `answer` tokens."""
+    """What is asked at once: `batch` prompts of `prompt` tokens, each answered with `answer` tokens.
+
+    part: tokens of one prompt that pass through the layers at once, one request after the other; None: all prompts
+    pass together, whole.
+    """
 
     prompt: int
     answer: int
     batch: int = 1
+    part: int | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> Load:
+    def of(cls, settings: Settings, serving: Serving) -> Load:
         """The longest prompts that these settings leave room for."""
         prompt = max(1, settings.context - PEAK_ANSWER_TOKENS)
-        return cls(prompt, settings.context - prompt, settings.concurrency)
+        batch = 1 if serving.one_by_one else settings.concurrency
+        return cls(prompt, settings.context - prompt, batch, serving.part)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that pass through a layer at once."""
+        return self.batch * self.prompt if self.part is None else min(self.prompt, self.part)
 
 
 # -- the whole machine -----------------------------------------------------------------------------------------
 
 
-def on_devices(model: Model, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
+def on_devices(model: Model, settings: Settings, machine: Machine, serving: Serving = HOSTED) -> tuple[Breakdown, ...]:
     """One breakdown per device, in their order, then main memory; a device that shares main memory has all of it."""
     cards = settings.accelerators(machine)
-    found = torch_parts(model, Load.of(settings), settings, len(cards))
+    found = torch_parts(model, Load.of(settings, serving), settings, len(cards))
     devices = [{**parts, "driver": driver_context(card)} for parts, card in zip(found, cards, strict=True)]
     if cards[0].unified:
         return (Breakdown(cards[0].name, {**devices[0], "program": _program()}),)
@@ -119,11 +146,12 @@ def on_devices(model: Model, settings: Settings, machine: Machine) -> tuple[Brea
     return (*named, Breakdown("RAM", host))
 
 
-def on_cpu(model: Model, settings: Settings) -> tuple[Breakdown, ...]:
+def on_cpu(model: Model, settings: Settings, serving: Serving = HOSTED) -> tuple[Breakdown, ...]:
     """Everything in main memory; weights are mapped from their file, and of a lookup table only what is read."""
-    parts = torch_parts(model, Load.of(settings), settings)[0]
+    parts = torch_parts(model, Load.of(settings, serving), settings)[0]
     beside = Breakdown("", {name: part for name, part in parts.items() if name != "weights"}).total
-    return (Breakdown("RAM", {**parts, "weights": _mapped(model, settings, beside), "program": _program()}),)
+    program = _program(count=serving.program_bytes)
+    return (Breakdown("RAM", {**parts, "weights": _mapped(model, settings, beside), "engine": program}),)
 
 
 def torch_parts(
@@ -158,7 +186,7 @@ def deal_layers(model: Model, devices: int, device_layers: int | None = None) ->
     kept = len(sizes) if device_layers is None else min(device_layers, len(sizes))
     ends = list(accumulate(sizes[:kept]))
     middles = (end - size / 2 for end, size in zip(ends, sizes, strict=False))
-    places = [min(devices - 1, int(devices * middle / ends[-1])) for middle in middles]
+    places = [min(devices - 1, int(devices * middle / (ends[-1] or 1))) for middle in middles]
     return (*places, *((None,) * (len(sizes) - kept)))
 
 
@@ -231,7 +259,8 @@ class _Share:
             return Estimate.unknown("B", RECURRENT)
         inside = self._inside() if self.habits.prompt else 0
         later = self._cached(load.prompt + load.answer) - self._cached(load.prompt)
-        inputs = {"tokens": f"{load.batch} × {load.prompt}", "in the widest layer": f"{inside / MIB:.4g} MiB",
+        inputs = {"tokens": f"{load.tokens} of {load.batch} × {load.prompt}",
+                  "in the widest layer": f"{inside / MIB:.4g} MiB",
                   "taken later by the answer": f"{later / MIB:.4g} MiB"}  # fmt: skip
         basis = Basis("tokens × values of the widest layer, less what the answer takes later", inputs,
                       f"{activations.SOURCE}; {SOURCE}")  # fmt: skip
@@ -242,7 +271,7 @@ class _Share:
     def _inside(self) -> float:
         """Bytes of one prompt, or of all that go together, inside the layer where they take most, or as logits."""
         load, a = self.load, self.model.architecture
-        tokens = load.batch * load.prompt
+        tokens = load.tokens
         widest = tokens * self.value_bytes * activations.widest_layer(self.model, self.split)
         if not self.settings.flash_attention:
             scores = load.batch * activations.score_bytes(self.model, load.prompt)
@@ -309,10 +338,8 @@ def _left_in_memory(model: Model, settings: Settings) -> Estimate:
     return Estimate.within(count, "B", basis, 0.0, 0.01)
 
 
-def _program(*, cuda: bool = False) -> Estimate:
+def _program(*, cuda: bool = False, count: int = PROGRAM_BYTES) -> Estimate:
     if cuda:
         basis = Basis("Python, PyTorch with CUDA and Transformers", source=f"{CUDA_PROGRAM_SOURCE}; {PROGRAM_SOURCE}")
         return Estimate(*CUDA_PROGRAM_BYTES, "B", basis)
-    return Estimate.within(
-        PROGRAM_BYTES, "B", Basis("Python, PyTorch and Transformers", source=PROGRAM_SOURCE), 0.1, 0.15
-    )
+    return Estimate.within(count, "B", Basis("Python, PyTorch and Transformers", source=PROGRAM_SOURCE), 0.1, 0.15)

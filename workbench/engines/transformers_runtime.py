@@ -15,9 +15,9 @@ import transformers as _transformers
 
 from workbench.engines.contract import Settings
 from workbench.engines.runtime import Sampling, TextRuntime, Token
+from workbench.engines.transformers_memory import PART_TOKENS
 from workbench.errors import UsageError
 
-PART_TOKENS = 512  # of a prompt that pass through the layers at once
 transformers: Any = _transformers  # its types name less than it has
 
 

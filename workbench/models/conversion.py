@@ -32,8 +32,12 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "safetensors": ("FP32", "FP16", "BF16"),
     "onnx": ("FP32", "ONNX-int4"),
 }
+#: Of a prompt only the last token's logits are of use; those of all would take vocabulary × 4 B for each token.
+_LAST_LOGITS = ("--extra_options", "prune_lm_head=true")
 #: The builder's name of each precision, and its options.
-ONNX_BUILDS: Mapping[str, tuple[str, tuple[str, ...]]] = {"FP32": ("fp32", ()), "ONNX-int4": ("int4", ())}
+ONNX_BUILDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "FP32": ("fp32", _LAST_LOGITS), "ONNX-int4": ("int4", _LAST_LOGITS),
+}  # fmt: skip
 #: What each way is done with: named in the cache's key, since another version may write something else.
 PACKAGES = {"gguf": ("gguf",), "safetensors": ("transformers", "torch"), "onnx": ("onnxruntime-genai", "onnx", "torch")}
 _MODULES = {"onnxruntime-genai": "onnxruntime_genai"}

@@ -55,13 +55,12 @@ NEEDS = {
 DTYPES = {"FP32": "float32", "FP16": "float16", "BF16": "bfloat16"}
 #: 'f16' is the workbench's word for the model's own 16 bits.
 CACHE_TYPES = {"f16": "auto", "bf16": "bfloat16"}
-#: What vLLM reaches of a CPU, as a multiple of what llama.cpp reached in the same minutes, by CPU time: prefill 103
-#: against 68 tokens per CPU second, a step 58 against 25 ms (context 64 to 1,536; one thread). Eight requests together
-#: took 231 ms of CPU a step, a good deal more than their multiplications at the speed of a prompt.
+#: What vLLM reaches of a CPU with one thread: prompts at 112 tokens a second where the calibration says 100 GFLOP/s, and
+#: 17 tokens a second in answers. Eight requests together took 231 ms of CPU a step, one 58 ms: more than their
+#: multiplications at the speed of a prompt, hence the wide interval.
 CPU_SHARES = cpu_speed.Shares(
-    prefill=0.66, decode=0.5, attention=0.2, layer_s=400e-6, prefill_interval=(0.6, 1.5), decode_interval=(0.5, 1.5),
-    source="one busy two-core x86-64 machine without bf16 instructions, beside llama.cpp, 2026-11-28; wide until the "
-    "ledger has this machine",
+    prefill=0.23, decode=0.5, attention=0.2, layer_s=400e-6, prefill_interval=(0.6, 1.5), decode_interval=(0.5, 1.5),
+    source="one two-core x86-64 machine without bf16 instructions, 2026-11-28; wide until the ledger has this machine",
 )  # fmt: skip
 
 

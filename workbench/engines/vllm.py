@@ -55,7 +55,7 @@ NEEDS = {
 DTYPES = {"FP32": "float32", "FP16": "float16", "BF16": "bfloat16"}
 #: 'f16' is the workbench's word for the model's own 16 bits.
 CACHE_TYPES = {"f16": "auto", "bf16": "bfloat16"}
-#: What vLLM reaches of a CPU with one thread: prompts at 112 tokens a second where the calibration says 100 GFLOP/s, and
+#: What vLLM reaches of a CPU, one thread: 112 tokens a second of prompts where the calibration says 100 GFLOP/s, and
 #: 17 tokens a second in answers. Eight requests together took 231 ms of CPU a step, one 58 ms: more than their
 #: multiplications at the speed of a prompt, hence the wide interval.
 CPU_SHARES = cpu_speed.Shares(

@@ -69,11 +69,11 @@ def written(embedded_model_path: Path) -> Callable[[str, str], Path]:
 
 
 @pytest.fixture
-def engine_plan(embedded_model: Model, written: Callable[[str, str], Path]) -> Callable[..., Plan]:
+def engine_plan(embedded_model: Model, machine: Machine, written: Callable[[str, str], Path]) -> Callable[..., Plan]:
     """engine_plan(engine, format, **options of plan): the embedded model on an engine, its weights written."""
 
     def make(engine: str, format_name: str, **options: Any) -> Plan:
-        made = plan(embedded_model, engine=engine, format=format_name, **options)
+        made = plan(embedded_model, engine=engine, format=format_name, **{"machine": machine, **options})
         if made.model.path is None:
             path = written(made.engine.container, made.engine.stored_format(format_name))
             made = replace(made, model=replace(made.model, path=path))

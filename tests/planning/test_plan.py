@@ -32,6 +32,13 @@ ESTIMATE = ["value", "low", "high", "unit", "basis", "date", "level", "reason"]
 
 
 @pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody but llama.cpp and the fake engine can be asked."""
+    known = {name: engines.ENGINES[name] for name in ("llama.cpp", "fake")}
+    monkeypatch.setattr(engines, "ENGINES", known)
+
+
+@pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """llama.cpp is here, whatever this computer has."""
     monkeypatch.setattr(LlamaCpp, "available", lambda *_: Availability(True, version="any"))
@@ -178,6 +185,7 @@ def test_auto_takes_the_first_that_can(little_model: Model, machine: Machine) ->
     assert "llama.cpp runs gguf files here (any)" in made.reasons
 
 
+@pytest.mark.usefixtures("alone")
 def test_auto_never_falls_back_to_the_fake_engine(
     little_model: Model, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +221,7 @@ def test_an_architecture_that_nothing_here_runs(little_model: Model, machine: Ma
     assert caught.value.fix
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed", "alone")
 def test_a_format_that_nothing_here_opens(little_model: Model, machine: Machine) -> None:
     with pytest.raises(UnsupportedModel, match="not safetensors") as caught:
         plan(replace(little_model, format="safetensors"), machine)

@@ -34,13 +34,23 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
 }
 #: Of a prompt only the last token's logits are of use; those of all would take vocabulary × 4 B for each token.
 _LAST_LOGITS = ("--extra_options", "prune_lm_head=true")
+#: Architectures of GGUF files that Transformers unpacks, by llama.cpp's names.
+# Source, 2026-11-28: the tables of transformers 5.23 (modeling_gguf_pytorch_utils, integrations.gguf).
+UNPACKED = frozenset({
+    "bloom", "deci", "falcon", "gemma2", "gemma3", "gpt-oss", "gpt2", "lfm2", "llama", "mamba", "minimax-m2", "mistral",
+    "nemotron", "phi3", "qwen2", "qwen2moe", "qwen3", "qwen35", "qwen35moe", "qwen3moe", "stablelm", "starcoder2",
+})  # fmt: skip
 #: The builder's name of each precision, and its options.
 ONNX_BUILDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "FP32": ("fp32", _LAST_LOGITS), "ONNX-int4": ("int4", _LAST_LOGITS),
 }  # fmt: skip
 #: What each way is done with: named in the cache's key, since another version may write something else.
-PACKAGES = {"gguf": ("gguf",), "safetensors": ("transformers", "torch"), "onnx": ("onnxruntime-genai", "onnx", "torch")}
-_MODULES = {"onnxruntime-genai": "onnxruntime_genai"}
+PACKAGES = {
+    "gguf": ("gguf",),
+    "safetensors": ("transformers", "torch"),
+    "onnx": ("onnxruntime-genai", "onnx", "onnx-ir", "torch"),
+}
+_MODULES = {"onnxruntime-genai": "onnxruntime_genai", "onnx-ir": "onnx_ir"}
 
 
 def can_convert(model: Model, container: str, format_name: str) -> bool:
@@ -50,7 +60,10 @@ def can_convert(model: Model, container: str, format_name: str) -> bool:
         return False
     if (source.format, source.quantization) == (container, format_name):
         return True
-    return format_name in TARGETS.get(container, ()) and (container != "gguf" or source.format == "gguf")
+    if format_name not in TARGETS.get(container, ()):
+        return False
+    opened = source.format == "safetensors" or source.architecture.name in UNPACKED
+    return source.format == "gguf" if container == "gguf" else opened
 
 
 def convert(model: Model, container: str, format_name: str, *, progress: Progress | None = None) -> Path:

@@ -26,7 +26,7 @@ def calibrated(plan: Plan, pairs: Iterable[Mapping[str, Any]]) -> Plan:
     ]  # fmt: skip
     if not ours or plan.settings.devices:  # what was measured so far ran on the CPU
         return plan
-    closest = [pair for pair in ours if pair["format"] == plan.settings.format] or ours
+    closest = [pair for pair in ours if pair.get("format") == plan.settings.format] or ours
     known = [pair for pair in closest if pair["predicted"] is not None]
     speed = {
         name: corrected(estimate, [(p["predicted"], p["measured"]) for p in known if p["quantity"] == name])

@@ -129,7 +129,7 @@ def pick(
     found = models.get(model) if isinstance(model, str) else model
     purpose = use(wanted) if isinstance(wanted, str) else wanted
     machine = machine or calibrate(probe())
-    count = threads.choose(machine)  # looked at once: every candidate runs on the same machine
+    count = threads.choose_for(machine)  # looked at once: every candidate runs on the same machine
     known = tuple(pairs)
     candidates: list[Candidate] = []
     refused: list[Refusal] = []

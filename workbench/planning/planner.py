@@ -53,15 +53,13 @@ def plan(
     if isinstance(model, Listed):
         asked = {"context": context or DEFAULT_CONTEXT, "concurrency": check_concurrency(concurrency)}
         return listed.plan(model, engine, machine, **asked, workload=workload)
-    here = probe()
-    machine = machine or calibrate(here)
+    machine = machine or calibrate(probe())
     chosen, version, refused = _choose_engine(model, machine, engine, format)
     model = shape_text(model, chosen, format)
     if isinstance(threads, thread_choice.Threads):
         count = threads
-    elif threads is None:  # a machine that is only described has nothing else to do
-        busy = None if machine.fingerprint() == here.fingerprint() else 0.0
-        count = thread_choice.choose(machine, busy)
+    elif threads is None:
+        count = thread_choice.choose_for(machine)
     else:
         count = thread_choice.fixed(machine, threads)
     settings = Settings(

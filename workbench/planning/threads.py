@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workbench.errors import UsageError
-from workbench.machine import Machine, busy_cores
+from workbench.machine import Machine, busy_cores, probe
 
 LOOKS, LOOK_S = 4, 0.25
 
@@ -37,6 +37,11 @@ def choose(machine: Machine, busy: float | None = None) -> Threads:
     decode = max(1, min(prefill, cores - 1))
     reason = f"{cores} cores, {busy:.1f} in use by other processes: prefill on {prefill}, decode on {decode}"
     return Threads(decode, prefill, reason)
+
+
+def choose_for(machine: Machine) -> Threads:
+    """The choice for this machine as busy as it is, or for one that is only described, which has nothing else to do."""
+    return choose(machine, None if machine.fingerprint() == probe().fingerprint() else 0.0)
 
 
 def fixed(machine: Machine, threads: int) -> Threads:

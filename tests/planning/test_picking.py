@@ -1,0 +1,144 @@
+"""The pick for a use: by the one number it is about, corrected by the ledger, and why the others are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from workbench.engines import Availability, Settings
+from workbench.engines.fake import FakeEngine
+from workbench.engines.fake_server import Script
+from workbench.errors import UnsupportedModel, UsageError
+from workbench.evidence import Basis, Breakdown, Estimate
+from workbench.machine import Machine
+from workbench.models import Model
+from workbench.planning import USES, Pick, Use, Workload, pick
+from workbench.planning.picking import answer_s
+from workbench.units import GIB, MIB
+
+
+class Stub(FakeEngine):
+    """An engine with the speed and memory it is told."""
+
+    def __init__(self, name: str, *, token_s: float, memory_bytes: int = MIB, ok: bool = True) -> None:
+        super().__init__(Script(token_s=token_s))
+        self.name, self.title, self._bytes, self._ok = name, name, memory_bytes, ok
+
+    def available(self, machine: Machine | None = None) -> Availability:
+        return Availability(self._ok, "It is not here.", "Install it.", version="1")
+
+    def memory(self, model: Model, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
+        engine = Estimate.within(self._bytes, "B", Basis("told"), 0.1, 0.1)
+        return (Breakdown("RAM", {"engine": engine}),)
+
+
+class Silent(Stub):
+    """One of which nobody knows how fast it is."""
+
+    def decode(self, model: Model, settings: Settings, machine: Machine, depth: int, batch: int = 1) -> Estimate:
+        return Estimate.unknown("s", "nobody measured it")
+
+
+class Varied(Stub):
+    """One with a setting worth comparing, which makes it slower."""
+
+    def variants(self, model: Model, settings: Settings) -> Iterable[Settings]:
+        return settings, replace(settings, flash_attention=False)
+
+    def decode(self, model: Model, settings: Settings, machine: Machine, depth: int, batch: int = 1) -> Estimate:
+        step = super().decode(model, settings, machine, depth, batch)
+        return step if settings.flash_attention else step.plus(step)
+
+
+@pytest.fixture
+def choose(monkeypatch: pytest.MonkeyPatch, little_model: Model, machine: Machine) -> Any:
+    """choose(those there are, use, **options) → the pick among them."""
+
+    def make(there: list[FakeEngine], use: str | Use = "chat", **options: Any) -> Pick:
+        monkeypatch.setattr("workbench.planning.ranking.candidates", lambda model: there)
+        return pick(little_model, use, machine=machine, **options)
+
+    return make
+
+
+def _labels(found: Pick) -> list[str]:
+    return [one.label for one in found.candidates]
+
+
+def test_latency_takes_the_one_that_answers_soonest(choose: Any) -> None:
+    found = choose([Stub("slow", token_s=0.1), Stub("fast", token_s=0.01), Silent("silent", token_s=0)])
+    assert _labels(found) == ["fast F32", "slow F32", "silent F32"]
+    best = found.best.score
+    assert best.known() == pytest.approx(0.005 + 63 * 0.0105)
+    assert best.low < best.known() < best.high and best.unit == "s"
+    assert found.reason.startswith("fast F32: one answer takes ") and "next slow F32, " in found.reason
+    assert answer_s(found.candidates[-1].plan).reason == "nobody measured it"
+
+
+def test_memory_takes_the_smallest_and_throughput_the_batch(choose: Any) -> None:
+    engines = [Stub("fast", token_s=0.01, memory_bytes=9 * MIB), Stub("small", token_s=0.5, memory_bytes=2 * MIB)]
+    assert _labels(choose(engines, "memory")) == ["small F32", "fast F32"]
+    batch = choose(engines, "batch")
+    assert _labels(batch) == ["fast F32", "small F32"]
+    assert batch.best.score == batch.best.plan.speed["batch"]
+    assert batch.best.plan.settings.concurrency == USES["batch"].concurrency
+
+
+def test_a_setting_worth_comparing_is_a_candidate_of_its_own(choose: Any) -> None:
+    found = choose([Varied("one", token_s=0.01)])
+    assert _labels(found) == ["one F32", "one F32, no flash attention"]
+
+
+def test_the_ledger_changes_the_pick(choose: Any, machine: Machine) -> None:
+    """What was predicted fastest and measured slow is not picked again."""
+    engines = [Stub("hopeful", token_s=0.01), Stub("honest", token_s=0.02)]
+    assert choose(engines).best.plan.engine.name == "hopeful"
+    seen = {"engine": "hopeful", "machine": machine.fingerprint(), "calibrated_by_ledger": 0, "quantity": "decode",
+            "format": "gguf", "predicted": 90.0, "measured": 9.0}  # fmt: skip
+    found = choose(engines, pairs=[seen] * 3)
+    assert found.best.plan.engine.name == "honest"
+    assert not found.best.plan.calibrated  # what is stored before a run is the plan as it was
+
+
+def test_what_is_not_here_or_does_not_fit_is_refused_with_a_way_out(choose: Any) -> None:
+    huge = Stub("huge", token_s=0.01, memory_bytes=99 * GIB)
+    found = choose([Stub("away", token_s=0.01, ok=False), huge, Stub("here", token_s=0.1)])
+    assert _labels(found) == ["here F32"]
+    assert {one.engine: one.reason[:15] for one in found.refused} == {
+        "away": "It is not here.", "huge": "little needs ab",
+    }  # fmt: skip
+    assert all(one.fix for one in found.refused)
+    with pytest.raises(UnsupportedModel, match="Nothing here can start this model: It is not here"):
+        _ = choose([Stub("away", token_s=0.01, ok=False)]).best
+
+
+def test_only_the_engines_asked_for(choose: Any) -> None:
+    found = choose([Stub("one", token_s=0.1), Stub("other", token_s=0.01)], engines=["one"])
+    assert _labels(found) == ["one F32"]
+
+
+def test_a_use_of_ones_own_and_one_that_nobody_knows(choose: Any) -> None:
+    mine = Use("mine", "latency", Workload(10, 2))
+    assert choose([Stub("one", token_s=0.1)], mine).best.score.known() == pytest.approx(0.005 + 0.1005)
+    with pytest.raises(UsageError, match=r"no use called 'tea'.*chat, long-prompt, batch, memory"):
+        choose([], "tea")
+
+
+def test_formats_that_round_again_are_refused_unless_asked_for(embedded_model: Model, machine: Machine) -> None:
+    found = pick(embedded_model, machine=machine, engines=["transformers"])
+    names = [one.plan.settings.format for one in found.candidates]
+    assert "FP32" in names and "BF16" in names and "NF4-DQ" not in names
+    (refused,) = (one for one in found.refused if one.format == "NF4-DQ")
+    assert "would round the weights again: 4.13 bits of 5" in refused.reason
+    lossy = pick(embedded_model, machine=machine, engines=["transformers"], lossy=True)
+    assert "NF4-DQ" in [one.plan.settings.format for one in lossy.candidates]
+
+
+def test_json_has_the_reason_and_every_candidate(choose: Any) -> None:
+    data = choose([Stub("one", token_s=0.1)]).to_dict()
+    assert data["use"]["name"] == "chat" and data["reason"]
+    assert [one["label"] for one in data["candidates"]] == ["one F32"]
+    assert data["candidates"][0]["plan"]["engine"] == "one"

@@ -29,7 +29,8 @@ def test_a_drawn_class_is_a_workbench_error(name: str) -> None:
 
 
 def test_what_is_drawn_below_wrong_use_is_wrong_use() -> None:
-    below = re.findall(r"│   [├└]── (\w+)", errors.__doc__ or "")
+    drawn = (errors.__doc__ or "").partition("── UsageError")[2].partition("\n    ├──")[0]
+    below = re.findall(r"│   [├└]── (\w+)", drawn)
     assert below == ["UnknownName", "AmbiguousName", "PortTaken"]
     assert {name for name, kind in DEFINED.items() if issubclass(kind, UsageError)} == {"UsageError", *below}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,9 @@ class Stub(FakeEngine):
         super().__init__(Script(token_s=token_s))
         self.name, self.title, self._bytes, self._ok = name, name, memory_bytes, ok
 
+    def variants(self, model: Model, settings: Settings) -> Iterator[Settings]:
+        yield settings
+
     def available(self, machine: Machine | None = None) -> Availability:
         return Availability(self._ok, "It is not here.", "Install it.", version="1")
 
@@ -45,8 +48,9 @@ class Silent(Stub):
 class Varied(Stub):
     """One with a setting worth comparing, which makes it slower."""
 
-    def variants(self, model: Model, settings: Settings) -> Iterable[Settings]:
-        return settings, replace(settings, flash_attention=False)
+    def variants(self, model: Model, settings: Settings) -> Iterator[Settings]:
+        yield settings
+        yield replace(settings, flash_attention=False)
 
     def decode(self, model: Model, settings: Settings, machine: Machine, depth: int, batch: int = 1) -> Estimate:
         step = super().decode(model, settings, machine, depth, batch)
@@ -90,6 +94,12 @@ def test_memory_takes_the_smallest_and_throughput_the_batch(choose: Any) -> None
 def test_a_setting_worth_comparing_is_a_candidate_of_its_own(choose: Any) -> None:
     found = choose([Varied("one", token_s=0.01)])
     assert _labels(found) == ["one F32", "one F32, no flash attention"]
+
+
+def test_decode_on_every_free_core_is_worth_comparing() -> None:
+    one, all_free = FakeEngine().variants(None, Settings("m", "gguf", 512, threads=1, prefill_threads=2))  # type: ignore[arg-type]
+    assert (one.threads, all_free.threads) == (1, 2)
+    assert list(FakeEngine().variants(None, all_free)) == [all_free]  # type: ignore[arg-type]
 
 
 def test_the_ledger_changes_the_pick(choose: Any, machine: Machine) -> None:

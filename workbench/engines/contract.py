@@ -8,8 +8,8 @@ An engine that the workbench cannot start yet predicts all the same, and says so
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -175,9 +175,14 @@ class Engine(ABC, Generic[AnyModel]):
             fix="Choose another engine: `workbench engines` lists them.",
         )
 
-    def variants(self, model: AnyModel, settings: Settings) -> Iterable[Settings]:
-        """These settings, and others worth comparing whose answers nobody could tell apart."""
-        return (settings,)
+    def variants(self, model: AnyModel, settings: Settings) -> Iterator[Settings]:
+        """These settings, and others worth comparing whose answers nobody could tell apart.
+
+        Decode on every free core: faster where nobody else wants one, and much slower where somebody does.
+        """
+        yield settings
+        if settings.threads < settings.prefill_threads:
+            yield replace(settings, threads=settings.prefill_threads)
 
     def stored_format(self, format_name: str) -> str:
         """The format that the weights have on disk when they run in `format_name`; another one where the engine

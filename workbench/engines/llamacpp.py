@@ -89,8 +89,9 @@ class LlamaCpp(TextEngine):
 
     def variants(self, model: Model, settings: Settings) -> Iterator[Settings]:
         """Flash attention costs decode at depth on a CPU; a cache of 8 bits is half as large."""
-        yield settings
-        yield replace(settings, flash_attention=False)
+        for one in super().variants(model, settings):
+            yield one
+            yield replace(one, flash_attention=False)
         lengths = (model.architecture.key_length, model.architecture.value_length)
         if all(length % CACHE_BLOCK_VALUES == 0 for length in lengths):
             yield replace(settings, cache_type="q8_0")

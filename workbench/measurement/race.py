@@ -21,6 +21,8 @@ from workbench.planning.picking import Candidate, use
 from workbench.planning.plans import predict
 from workbench.units import now
 
+LIKELIEST: Final = 4  # of the order that was predicted run in any case
+
 
 @dataclass(frozen=True, slots=True)
 class Lap:
@@ -79,7 +81,9 @@ def race(
     ledger: Ledger | None = None,
     progress: Progress | None = None,
 ) -> list[Race]:
-    """Measure the candidates of each use, one after the other. engines: only these; lossy: see `planning.pick`.
+    """Measure the candidates of each use, one after the other: the four likeliest, and one of each engine and format.
+
+    engines: only these; lossy: see `planning.pick`.
 
     A candidate that cannot be started or measured is a lap with its failure. Raises what `planning.pick` raises.
     """
@@ -88,15 +92,26 @@ def race(
     found = models.get(model) if isinstance(model, str) else model
     before = ledger.pairs()
     picks = [pick(found, use(name), pairs=before, lossy=lossy, engines=engines) for name in uses]
-    total, done, races = sum(len(one.candidates) for one in picks), 0, []
+    total, done, races = sum(len(_starters(one)) for one in picks), 0, []
     for one in picks:
         laps = []
-        for candidate in one.candidates:
+        for candidate in _starters(one):
             report(done / total, f"{one.use.name}: {candidate.label}")
             laps.append(_lap(one, candidate, repeats, ledger, report))
             done += 1
         races.append(Race(one.use, tuple(laps), one.reason, now()))
     return races
+
+
+def _starters(found: Pick) -> list[Candidate]:
+    """The likeliest candidates, and of every engine and format the likeliest: who is sure to lose need not run."""
+    seen: set[tuple[str, str]] = set()
+    kept = []
+    for place, candidate in enumerate(found.candidates):
+        if place < LIKELIEST or candidate.kind not in seen:
+            kept.append(candidate)
+        seen.add(candidate.kind)
+    return kept
 
 
 def _lap(found: Pick, candidate: Candidate, repeats: int, ledger: Ledger, report: Progress) -> Lap:

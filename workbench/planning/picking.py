@@ -64,7 +64,14 @@ class Candidate:
         apart = ([] if settings.flash_attention else ["no flash attention"]) + (
             [f"{settings.cache_type} cache"] if settings.cache_type != "f16" else []
         )
+        if settings.threads > 1:
+            apart.append(f"{settings.threads} threads")
         return ", ".join([f"{self.plan.engine.name} {model_format(self.plan.model)}", *apart])
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Engine and format: what candidates that differ only in settings share."""
+        return self.plan.engine.name, model_format(self.plan.model)
 
 
 @dataclass(frozen=True, slots=True)

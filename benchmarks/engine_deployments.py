@@ -19,7 +19,7 @@ from workbench.evidence.ledger import Ledger
 from workbench.measurement import measure
 
 EMBEDDED = "smollm2-135m-instruct"
-REPEATS = 3
+REPEATS = 2
 QUANTITIES = ("memory_peak", "prefill", "decode", "throughput", "batch")
 MEMORY_MOST, SPEED_MOST = 0.05, 0.20  # the figures to reach, as medians
 
@@ -36,12 +36,14 @@ class Case(NamedTuple):
 CASES = (
     Case("llama.cpp", "Q4_1", 1024), Case("llama.cpp", "Q4_1", 1024, 4), Case("llama.cpp", "Q8_0", 1024),
     Case("llama.cpp", "F16", 1024, 2), Case("llama.cpp", "F32", 2048), Case("llama.cpp", "Q4_0", 2048),
+    Case("llama.cpp", "Q5_0", 1024),
     Case("transformers", "BF16", 512), Case("transformers", "BF16", 1024, 4), Case("transformers", "BF16", 2048),
     Case("transformers", "FP32", 512), Case("transformers", "FP32", 1024, 4), Case("transformers", "FP32", 4096),
     Case("transformers", "NF4", 512), Case("transformers", "NF4-DQ", 1024, 2), Case("transformers", "LLM.int8", 512),
     Case("transformers-serve", "BF16", 512), Case("transformers-serve", "FP32", 1024),
     Case("onnx-runtime", "ONNX-int4", 512), Case("onnx-runtime", "ONNX-int4", 1024, 4),
-    Case("onnx-runtime", "ONNX-int4", 4096), Case("onnx-runtime", "FP32", 512), Case("onnx-runtime", "FP32", 1024, 4),
+    Case("onnx-runtime", "ONNX-int4", 4096), Case("onnx-runtime", "ONNX-int4", 2048, 2),
+    Case("onnx-runtime", "FP32", 512), Case("onnx-runtime", "FP32", 1024, 4),
     Case("onnx-runtime", "FP32", 2048), Case("vllm", "BF16", 512), Case("vllm", "BF16", 1024, 4),
     Case("vllm", "BF16", 1024, 8), Case("vllm", "FP32", 512),
 )  # fmt: skip

@@ -22,8 +22,8 @@ class Shares:
     """What one engine reaches of a CPU's speed, fitted to measurements that `source` names.
 
     prefill: of the matrix throughput of the threads; decode: of the bandwidth, reading weights; attention: of the
-    bandwidth, reading keys and values; layer_s: overhead of one layer in one step; prompt_s: overhead of a
-    prompt. Intervals: how far below and above, as fractions.
+    bandwidth, reading keys and values; layer_s: overhead of one layer in one step, of which threads share
+    layer_parallel; prompt_s: overhead of a prompt. Intervals: how far below and above, as fractions.
     """
 
     prefill: float
@@ -31,6 +31,7 @@ class Shares:
     attention: float
     source: str
     layer_s: float = 0.0
+    layer_parallel: float = 0.0
     prompt_s: float = 0.0
     prefill_interval: Interval = (0.5, 1.0)
     decode_interval: Interval = (0.5, 1.0)
@@ -85,7 +86,8 @@ def decode(
         },
         shares.source,
     )
-    overhead_s = model.architecture.layers * shares.layer_s
+    apart = 1 - shares.layer_parallel * (1 - 1 / settings.threads)
+    overhead_s = model.architecture.layers * shares.layer_s * apart
     total = weights_s + cache_s + overhead_s + (batch - 1) * multiply_s
     return Estimate.within(total, "s", basis, *shares.decode_interval)
 

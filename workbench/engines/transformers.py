@@ -57,12 +57,28 @@ NEEDS = {
 
 #: Formats that `transformers serve` has options for.
 SERVED = {name: NEEDS[name] for name in ("FP32", "FP16", "BF16", "NF4-DQ", "LLM.int8")}
-SPEED_SOURCE = "fitted to models of three sizes on one x86-64 machine (2 cores, one thread each), 2026-11-28"
-#: Shares of a CPU's speed by format. What a step takes beside its weights is the library's own work for every layer.
+SPEED_SOURCE = (
+    "fitted to llama models of 20, 134 and 300 million parameters on one x86-64 machine (2 cores), 2026-11-28"
+)
+_SIXTEEN = 0.95, 1.0  # a processor with units for 16-bit floats may take a prompt many times as fast
+#: Shares of a CPU's speed by format. Beside its weights a step takes the library's own work for every layer. BF16
+#: was measured on a processor with AVX-512 and no unit for 16-bit floats; bitsandbytes on one model.
 SHARES = {
-    "FP32": cpu_speed.Shares(prefill=0.8, decode=0.6, attention=0.2, source=SPEED_SOURCE, layer_s=500e-6),
-    "BF16": cpu_speed.Shares(prefill=0.8, decode=0.6, attention=0.2, source=SPEED_SOURCE, layer_s=500e-6),
-}
+    "FP32": cpu_speed.Shares(
+        prefill=0.69, decode=0.97, attention=0.17, source=SPEED_SOURCE, layer_s=1.3e-3, layer_parallel=0.63,
+        prompt_s=0.012,
+    ),
+    "BF16": cpu_speed.Shares(
+        prefill=0.2, decode=0.455, attention=0.04, source=SPEED_SOURCE, layer_s=0.65e-3, prefill_interval=_SIXTEEN
+    ),
+    "NF4": cpu_speed.Shares(
+        prefill=0.18, decode=0.05, attention=0.04, source=SPEED_SOURCE, layer_s=0.65e-3, prefill_interval=_SIXTEEN
+    ),
+    "LLM.int8": cpu_speed.Shares(
+        prefill=0.35, decode=0.455, attention=0.04, source=SPEED_SOURCE, layer_s=4.5e-3, layer_parallel=0.1,
+    ),
+}  # fmt: skip
+SHARES["NF4-DQ"] = SHARES["FP4"] = SHARES["NF4"]
 #: What bitsandbytes quantizes while the model is loaded.
 BITSANDBYTES = frozenset({"LLM.int8", "NF4", "NF4-DQ", "FP4"})
 

@@ -108,10 +108,16 @@ def _starters(found: Pick) -> list[Candidate]:
     seen: set[tuple[str, str]] = set()
     kept = []
     for place, candidate in enumerate(found.candidates):
-        if place < LIKELIEST or candidate.kind not in seen:
+        hopeless = _loses(candidate, found.candidates[0])
+        if place < LIKELIEST or not (candidate.kind in seen or hopeless):
             kept.append(candidate)
         seen.add(candidate.kind)
     return kept
+
+
+def _loses(one: Candidate, first: Candidate) -> bool:
+    """Whether the best that is thought possible of one is worse than the worst of the first."""
+    return one.score.low is not None and first.score.high is not None and one.score.low > first.score.high
 
 
 def _lap(found: Pick, candidate: Candidate, repeats: int, ledger: Ledger, report: Progress) -> Lap:

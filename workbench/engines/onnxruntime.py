@@ -40,10 +40,10 @@ ARCHITECTURES = frozenset({
     "olmo", "olmo2", "chatglm", "deepseek2", "ernie4_5", "gemma", "gemma2", "gemma3", "gpt-oss", "granite", "internlm2",
     "llama", "mistral", "nemotron", "phi2", "phi3", "qwen2", "qwen3", "smollm3", "hunyuan-dense",
 })  # fmt: skip
-#: Shares of a CPU's speed, one machine with two cores that others used too; the intervals say how little that is.
-SPEED_SOURCE = "fitted to the embedded model on one x86-64 machine (2 cores, one thread, CPU time), 2026-11-28"
-INT4 = cpu_speed.Shares(prefill=0.58, decode=0.5, attention=0.3, source=SPEED_SOURCE)
-WHOLE = cpu_speed.Shares(prefill=0.82, decode=0.88, attention=0.3, source=SPEED_SOURCE)
+#: Shares of a CPU's speed; requests take turns, and prompts have the threads of decode.
+SPEED_SOURCE = "fitted to llama models of 20 and 134 million parameters on one x86-64 machine (2 cores), 2026-11-28"
+INT4 = cpu_speed.Shares(prefill=0.53, decode=0.48, attention=0.29, source=SPEED_SOURCE)
+WHOLE = cpu_speed.Shares(prefill=0.8, decode=0.885, attention=0.31, source=SPEED_SOURCE)
 UNMEASURED = "nobody has published what ONNX Runtime's arena grows to; measure it"
 
 

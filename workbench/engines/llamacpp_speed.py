@@ -7,6 +7,7 @@ unlike places work one after the other: their times add up.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
@@ -20,11 +21,17 @@ from workbench.machine import Machine
 from workbench.models import Architecture, Model, Tensor
 from workbench.models.architecture import bytes_per_element, kv_bytes, recurrent_bytes
 
-#: One machine, two cores; the intervals say how little that is until the ledger has more.
-CPU = cpu_speed.Shares(
-    prefill=0.44, decode=0.45, attention=0.19, layer_s=20e-6,
-    source="fitted to the embedded model on one x86-64 machine (2 cores); wide until the ledger has this machine",
-)  # fmt: skip
+#: Shares of prefill and decode on a CPU, by the type of most weights; each has kernels of its own.
+# The embedded model in each type with xllamacpp 2026.10: an AMD EPYC (2026-11-23, Q4_1 alone), a Xeon (2026-11-28).
+CPU_SHARES = {
+    "Q4_0": (0.73, 0.68), "Q4_1": (0.38, 0.47), "Q5_0": (0.42, 0.48), "Q8_0": (0.54, 0.66), "F16": (0.5, 0.83),
+    "F32": (0.44, 0.74),
+}  # fmt: skip
+#: Of a type that was not measured.
+UNMEASURED_SHARES = (0.44, 0.45)
+#: The packaged build multiplies 256 bits at once; where the calibration did 512, it reaches half as much of it.
+NARROW = 0.5
+CPU_SOURCE = "fitted to the embedded model on two x86-64 machines (2 cores); wide until the ledger has this machine"
 ENGINE = "llama.cpp"
 T = TypeVar("T")
 
@@ -130,7 +137,7 @@ def _plus(one: Estimate, other: Estimate) -> Estimate:
 
 
 def _prefill_on_cpu(model: Model, settings: Settings, machine: Machine, tokens: int, batch: int) -> Estimate:
-    return cpu_speed.prefill(CPU, model, settings, machine, tokens=tokens, batch=batch)
+    return cpu_speed.prefill(_shares(model, machine), model, settings, machine, tokens=tokens, batch=batch)
 
 
 def _decode_on_cpu(model: Model, settings: Settings, machine: Machine, depth: int, batch: int) -> Estimate:
@@ -138,4 +145,17 @@ def _decode_on_cpu(model: Model, settings: Settings, machine: Machine, depth: in
     # Flash attention on a CPU reads the keys and values once per query head, not once per KV head.
     heads = a.heads / max(a.kv_heads, 1) if settings.flash_attention else 1.0
     cache = batch * (kv_bytes(a, depth, bytes_per_element(settings.cache_type)) * heads + 2 * recurrent_bytes(a))
-    return cpu_speed.decode(CPU, model, settings, machine, depth=depth, batch=batch, cache_bytes=cache)
+    shares = _shares(model, machine)
+    return cpu_speed.decode(shares, model, settings, machine, depth=depth, batch=batch, cache_bytes=cache)
+
+
+def _shares(model: Model, machine: Machine) -> cpu_speed.Shares:
+    count: Counter[str] = Counter()
+    for tensor in model.tensors:
+        count[tensor.type] += tensor.elements
+    kind = count.most_common(1)[0][0] if count else ""
+    prefill_share, decode_share = CPU_SHARES.get(kind, UNMEASURED_SHARES)
+    narrow = NARROW if "AVX-512F" in machine.cpu.instruction_sets else 1.0
+    return cpu_speed.Shares(
+        prefill=prefill_share * narrow, decode=decode_share, attention=0.19, layer_s=20e-6, source=CPU_SOURCE
+    )

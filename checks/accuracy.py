@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 from benchmarks.record import read
@@ -11,7 +12,7 @@ HEAD = ("prediction", "measured on", "median error", "largest or p95", "record")
 
 def table() -> str:
     """One row for each record, as Markdown."""
-    rows = [HEAD, ("---",) * len(HEAD), _deployments(), *_speed(), _video_memory()]
+    rows = [HEAD, ("---",) * len(HEAD), _deployments(), *_engines(), *_speed(), _video_memory()]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
@@ -21,6 +22,23 @@ def _deployments() -> tuple[str, ...]:
     return (
         "peak memory of llama.cpp, before it starts", f"{found['deployments']} deployments, {record['cpu']['name']}",
         _percent(found["median_error"]), f"{_percent(found['largest_error'])} (largest)", _named(record),
+    )  # fmt: skip
+
+
+def _engines() -> list[tuple[str, ...]]:
+    record = read("engine_deployments")
+    cases = record["result"]["cases"]
+    names = {"memory_peak": "peak memory on every engine that runs here", "decode": "decode of one request, the same",
+             "prefill": "prefill, the same", "batch": "requests at once, the same"}  # fmt: skip
+    return [_engine_row(record, title, name, cases) for name, title in names.items()]
+
+
+def _engine_row(record: dict[str, Any], title: str, name: str, cases: list[dict[str, Any]]) -> tuple[str, ...]:
+    pairs = [case["quantities"][name] for case in cases if name in case.get("quantities", {})]
+    sizes = [abs(pair["error"]) for pair in pairs if pair["error"] is not None]
+    measured = f"{len(sizes)} deployments, {record['cpu']['name']}"
+    return (
+        title, measured, _percent(statistics.median(sizes)), f"{_percent(max(sizes))} (largest)", _named(record)
     )  # fmt: skip
 
 

@@ -281,3 +281,36 @@ def test_prefill_halves_with_twice_the_threads(little_model: Model, machine: Mac
         for threads in (1, 2)
     )
     assert one == pytest.approx(2 * two)
+
+
+# -- speed on a CPU --------------------------------------------------------------------------------------------
+
+
+def _of(kind: str) -> Model:
+    shape = Architecture(
+        "llama", layers=2, hidden=64, heads=4, kv_heads=2, key_length=16, value_length=16, feed_forward=128,
+        vocabulary=100, context_length=4096, tied_embeddings=True,
+    )  # fmt: skip
+    tensors = (Tensor("token_embd.weight", kind, (64, 10**6), 64 * 10**6, 64 * 10**6),)
+    return Model("little", Path("/x/m.gguf"), shape, tensors, file_bytes=4, quantization=kind, source="test")
+
+
+def test_types_with_faster_kernels_are_predicted_faster(machine: Machine) -> None:
+    """The same bytes, read and multiplied by other kernels."""
+    settings = replace(SETTINGS, cache_type="f16", threads=1, prefill_threads=1)
+
+    def seconds(kind: str) -> tuple[float, float]:
+        engine, model = LlamaCpp(), _of(kind)
+        return engine.prefill(model, settings, machine, 512).known(), engine.decode(model, settings, machine, 0).known()
+
+    fast, slow, unknown = seconds("Q4_0"), seconds("Q4_1"), seconds("IQ4_NL")
+    assert fast[0] < slow[0] and fast[1] < slow[1]
+    assert unknown == seconds("Q6_K")
+
+
+def test_the_packaged_build_gets_half_of_what_wide_registers_calibrate(machine: Machine) -> None:
+    wide = replace(machine, cpu=replace(machine.cpu, instruction_sets=("AVX2", "AVX-512F")))
+    settings = replace(SETTINGS, cache_type="f16", threads=1, prefill_threads=1)
+    one, half = (LlamaCpp().prefill(_of("Q4_1"), settings, here, 512).known() for here in (machine, wide))
+    assert half == pytest.approx(2 * one)
+    assert LlamaCpp().decode(_of("Q4_1"), settings, machine, 0) == LlamaCpp().decode(_of("Q4_1"), settings, wide, 0)

@@ -145,6 +145,8 @@ def _decode_on_cpu(model: Model, settings: Settings, machine: Machine, depth: in
     # Flash attention on a CPU reads the keys and values once per query head, not once per KV head.
     heads = a.heads / max(a.kv_heads, 1) if settings.flash_attention else 1.0
     cache = batch * (kv_bytes(a, depth, bytes_per_element(settings.cache_type)) * heads + 2 * recurrent_bytes(a))
+    if batch > 1:  # several tokens at once are a batch to llama.cpp, which has the threads of prompts
+        settings = replace(settings, threads=settings.prefill_threads)
     shares = _shares(model, machine)
     return cpu_speed.decode(shares, model, settings, machine, depth=depth, batch=batch, cache_bytes=cache)
 

@@ -151,15 +151,20 @@ def _batches(
 
 
 def _peak_memory(deployment: Deployment, context: int, options: Mapping[str, object]) -> Measured:
-    """The peak, with the pages of the model's file counted in full even where other servers map the same file."""
+    """The peak of as many of the longest prompts at once as the deployment was made for.
+
+    The pages of the model's file are counted in full even where other servers map the same file.
+    """
     longest = context - PEAK_ANSWER_TOKENS - template_overhead(deployment)
+    count = int(deployment.plan_dict["settings"]["concurrency"])
     file = deployment.plan_dict["model_path"]
     with PeakSampler(deployment.state.root_pid()) as sampler:
-        run_request(deployment, longest, PEAK_ANSWER_TOKENS, seed=1, options=options)
+        run_batch(deployment, Workload(longest, PEAK_ANSWER_TOKENS), longest, count, seed=1, options=options)
         files = weight_files(Path(file)) if file else []
         shared = sum(shared_bytes(deployment.pids(), one) for one in files)
     method = (
-        f"peak {sampler.method} of the server's process tree over the longest prompt and {PEAK_ANSWER_TOKENS} tokens, "
+        f"peak {sampler.method} of the server's process tree over the longest prompt and {PEAK_ANSWER_TOKENS} tokens"
+        f"{f', {count} at once' if count > 1 else ''}, "
         f"{sampler.samples} readings; pages of the model's file that others map too are counted in full"
     )
     return Measured((float(sampler.peak_bytes + shared),), "B", method)

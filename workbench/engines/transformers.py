@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -79,8 +80,6 @@ SHARES = {
     ),
 }  # fmt: skip
 SHARES["NF4-DQ"] = SHARES["FP4"] = SHARES["NF4"]
-#: What bitsandbytes quantizes while the model is loaded.
-BITSANDBYTES = frozenset({"LLM.int8", "NF4", "NF4-DQ", "FP4"})
 
 
 class Transformers(PredictedEngine):
@@ -98,7 +97,7 @@ class Transformers(PredictedEngine):
     benchmark_options: Mapping[str, object] = MappingProxyType({"ignore_eos": True})
     serving = memory.HOSTED
     #: Formats that the workbench can start; the others are predicted.
-    started = frozenset({"FP32", "FP16", "BF16"}) | BITSANDBYTES
+    started = frozenset({"FP32", "FP16", "BF16"}) | memory.BITSANDBYTES
 
     # -- what runs here ----------------------------------------------------------------------------------------
 
@@ -121,7 +120,7 @@ class Transformers(PredictedEngine):
 
     def stored_format(self, format_name: str) -> str:
         """bitsandbytes quantizes 16-bit weights."""
-        return "BF16" if format_name in BITSANDBYTES else format_name
+        return "BF16" if format_name in memory.BITSANDBYTES else format_name
 
     # -- predictions -------------------------------------------------------------------------------------------
 
@@ -177,6 +176,11 @@ class TransformersServe(Transformers):
     #: No `ignore_eos` there, but a whole generation config: without an end of text, an answer has full length.
     benchmark_options = MappingProxyType({"generation_config": '{"do_sample": false, "use_cache": true}'})
     quantizations: Mapping[str, str] = MappingProxyType({"NF4-DQ": "bnb-4bit", "LLM.int8": "bnb-8bit"})
+
+    def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int, batch: int = 1) -> Estimate:
+        """It has one number of threads for prompts and answers."""
+        alike = replace(settings, prefill_threads=settings.threads)
+        return super().prefill(model, alike, machine, tokens, batch)
 
     def launch(self, model: Model, settings: Settings, port: int, api_key: str) -> Launch:
         self._check_started(settings)

@@ -83,6 +83,10 @@ HABITS = {
 }
 
 
+#: Formats that bitsandbytes makes while it loads, and what it takes itself on a CPU.
+BITSANDBYTES = frozenset({"LLM.int8", "NF4", "NF4-DQ", "FP4"})
+BITSANDBYTES_BYTES = 280 * MIB
+BITSANDBYTES_SOURCE = "three deployments of one model of 134 million parameters on x86-64, 2026-11-28"
 #: On a CPU the cache grows by copies, and the process keeps the room of what it outgrew.
 # Deployments of the embedded model with 512 to 4,096 tokens, 2026-11-28: 0.9 to 1.2 caches more than one.
 GROWING = Habits(cache_copies=2)
@@ -108,8 +112,10 @@ class Serving:
 
 #: Our server beside the library: FastAPI, uvicorn and what they need.
 SERVER_BYTES = 16 * MIB
+#: The library's own, with all its clients and parsers.
+LIBRARY_SERVER_BYTES = 75 * MIB
 HOSTED = Serving(PART_TOKENS, False, PROGRAM_BYTES + SERVER_BYTES)
-LIBRARY = Serving(None, True, PROGRAM_BYTES)
+LIBRARY = Serving(None, True, PROGRAM_BYTES + LIBRARY_SERVER_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +162,10 @@ def on_devices(model: Model, settings: Settings, machine: Machine, serving: Serv
 def on_cpu(model: Model, settings: Settings, serving: Serving = HOSTED) -> tuple[Breakdown, ...]:
     """Everything in main memory; weights are mapped from their file, and of a lookup table only what is read."""
     parts = torch_parts(model, Load.of(settings, serving), settings, habits=GROWING)[0]
-    program = _program(count=serving.program_bytes)
-    return (Breakdown("RAM", {**parts, "weights": _mapped(model, settings), "engine": program}),)
+    found = {**parts, "weights": _mapped(model, settings), "engine": _program(count=serving.program_bytes)}
+    if weight_format(model) in BITSANDBYTES:
+        found["quantizing"] = _quantizing(model)
+    return (Breakdown("RAM", found),)
 
 
 def torch_parts(
@@ -323,6 +331,14 @@ def _mapped(model: Model, settings: Settings) -> Estimate:
     basis = Basis("bytes of all tensors; of a lookup table what is read around each row", inputs, PROGRAM_SOURCE)
     value = model.weight_bytes - tables + looked_up
     return Estimate(value, model.weight_bytes - tables, model.weight_bytes, "B", basis)
+
+
+def _quantizing(model: Model) -> Estimate:
+    """What bitsandbytes leaves behind on a CPU: the 16-bit weights it read, and its own code and scratch."""
+    read = 2 * model.parameters
+    inputs = {"weights read": f"{read / MIB:.4g} MiB", "bitsandbytes": f"{BITSANDBYTES_BYTES / MIB:.0f} MiB"}
+    basis = Basis("16-bit weights + bitsandbytes", inputs, BITSANDBYTES_SOURCE)
+    return Estimate.within(read + BITSANDBYTES_BYTES, "B", basis, 0.5, 0.5)
 
 
 def _left_in_memory(model: Model, settings: Settings) -> Estimate:

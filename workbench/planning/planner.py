@@ -56,12 +56,7 @@ def plan(
     machine = machine or calibrate(probe())
     chosen, version, refused = _choose_engine(model, machine, engine, format)
     model = shape_text(model, chosen, format)
-    if isinstance(threads, thread_choice.Threads):
-        count = threads
-    elif threads is None:
-        count = thread_choice.choose_for(machine)
-    else:
-        count = thread_choice.fixed(machine, threads)
+    count = thread_choice.counted(threads, machine)
     settings = Settings(
         model=model.name, format=settings_format(model), context=check_context(model, context),
         concurrency=check_concurrency(concurrency), threads=count.decode, prefill_threads=count.prefill,

@@ -44,6 +44,13 @@ def choose_for(machine: Machine) -> Threads:
     return choose(machine, None if machine.fingerprint() == probe().fingerprint() else 0.0)
 
 
+def counted(threads: int | Threads | None, machine: Machine) -> Threads:
+    """What was asked for, or the choice where nothing was."""
+    if isinstance(threads, Threads):
+        return threads
+    return choose_for(machine) if threads is None else fixed(machine, threads)
+
+
 def fixed(machine: Machine, threads: int) -> Threads:
     """The number the user asked for, for both."""
     if not 1 <= threads <= machine.cpu.logical_cores:

@@ -137,12 +137,12 @@ def test_a_use_of_ones_own_and_one_that_nobody_knows(choose: Any) -> None:
         choose([], "tea")
 
 
-def test_formats_that_round_again_are_refused_unless_asked_for(embedded_model: Model, machine: Machine) -> None:
+def test_formats_of_fewer_bits_are_refused_unless_asked_for(embedded_model: Model, machine: Machine) -> None:
     found = pick(embedded_model, machine=machine, engines=["transformers"])
     names = [one.plan.settings.format for one in found.candidates]
     assert "FP32" in names and "BF16" in names and "NF4-DQ" not in names
     (refused,) = (one for one in found.refused if one.format == "NF4-DQ")
-    assert "would round the weights again: 4.13 bits of 5" in refused.reason
+    assert "would round the weights to fewer bits: 4.13 of 5" in refused.reason
     lossy = pick(embedded_model, machine=machine, engines=["transformers"], lossy=True)
     assert "NF4-DQ" in [one.plan.settings.format for one in lossy.candidates]
 

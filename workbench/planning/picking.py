@@ -1,7 +1,7 @@
 """Which engine, format and settings to take for a use: an answer soon, many answers together, or little memory.
 
 Everything that can be started here is predicted, corrected by what this machine has measured (the ledger), and put in
-order by the one number that the use is about. A format that would round the weights again is refused unless asked for.
+order by the one number that the use is about. A format of fewer bits than the file has is refused unless asked for.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def pick(
 ) -> Pick:
     """The candidates for a use on this machine, or on one that is described.
 
-    pairs: what was predicted and measured here (`Ledger.pairs`); lossy: also formats that round the weights again;
+    pairs: what was predicted and measured here (`Ledger.pairs`); lossy: also formats of fewer bits than the file has;
     engines: only these. Raises UsageError for an unknown use, and what `workbench.plan` raises for the model.
     """
     found = models.get(model) if isinstance(model, str) else model
@@ -166,7 +166,7 @@ def _check_loss(model: Model, name: str, lossy: bool) -> None:
     after, before = bits(models.formats.in_format(model, name)), min(bits(model), LOSSLESS_BITS)
     if after < before:
         raise UsageError(
-            f"{name} would round the weights again: {after:.3g} bits of {bits(model):.3g}.",
+            f"{name} would round the weights to fewer bits: {after:.3g} of {bits(model):.3g}.",
             fix="Ask for lossy formats too, or measure the loss first.",
         )
 

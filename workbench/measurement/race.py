@@ -126,7 +126,8 @@ def _lap(found: Pick, candidate: Candidate, repeats: int, ledger: Ledger, report
 
     try:
         with deploy(_again(candidate.plan), share=False, progress=told) as running:
-            result = measure(running, repeats=repeats, ledger=ledger, progress=told)
+            peak = found.use.goal == "memory"
+            result = measure(running, repeats=repeats, peak_memory=peak, ledger=ledger, progress=told)
     except WorkbenchError as error:
         return Lap(candidate.label, candidate.score.value, None, str(error))
     return Lap(candidate.label, candidate.score.value, _SCORES[found.use.goal](result))

@@ -68,11 +68,13 @@ def measure(
     deployment: Deployment,
     *,
     repeats: int = 5,
+    peak_memory: bool = True,
     ledger: Ledger | None = None,
     progress: Progress | None = None,
 ) -> Measurement:
     """Measure a deployment with the workload of its plan and store the result in the ledger beside the prediction.
 
+    peak_memory: also over the longest prompts, which may take longer than all the rest.
     Raises UsageError for fewer than one repeat, ServerDied when the server goes away meanwhile.
     """
     check_repeats(repeats)
@@ -83,10 +85,11 @@ def measure(
     with alone(report), failures.explained(deployment.state):
         samples, cpu_cores = _latency(deployment, workload, repeats, options, report)
         batches = _batches(deployment, workload, repeats, options, report)
-        report(0.8, f"longest prompt: {context - PEAK_ANSWER_TOKENS} tokens")
-        peak = _peak_memory(deployment, context, options)
+        values = {**_values(samples, cpu_cores), **(measured(batches) if batches else {})}
+        if peak_memory:
+            report(0.8, f"longest prompt: {context - PEAK_ANSWER_TOKENS} tokens")
+            values = {"memory_peak": _peak_memory(deployment, context, options), **values}
     report(1.0, "measured")
-    values = {**_values(samples, cpu_cores, peak), **(measured(batches) if batches else {})}
     environment, created = environment_of(plan), now()
     ledger = ledger or Ledger()
     ledger.predict(plan, deployment.predictions)  # it is there already, unless the ledger was moved since
@@ -170,12 +173,11 @@ def _peak_memory(deployment: Deployment, context: int, options: Mapping[str, obj
     return Measured((float(sampler.peak_bytes + shared),), "B", method)
 
 
-def _values(samples: list[Sample], cpu_cores: float, peak: Measured) -> dict[str, Measured]:
+def _values(samples: list[Sample], cpu_cores: float) -> dict[str, Measured]:
     def each(read: Callable[[Sample], float], unit: str, method: str) -> Measured:
         return Measured(tuple(read(sample) for sample in samples), unit, method)
 
     return {
-        "memory_peak": peak,
         "prefill": each(lambda s: s.prefill_tok_per_s, "tok/s", "prompt tokens ÷ time to first token, at the client"),
         "decode": each(lambda s: 1 / s.tpot_s, "tok/s", "output tokens after the first ÷ their time, at the client"),
         "ttft": each(lambda s: s.ttft_s, "s", "request sent to first token received"),

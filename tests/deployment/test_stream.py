@@ -13,7 +13,7 @@ import pytest
 import workbench
 from tests.deployment.conftest import wait_until
 from workbench.deployment import Deployment
-from workbench.errors import ServerDied
+from workbench.errors import ServerDied, UsageError
 from workbench.models import Model
 from workbench.planning import Plan, plan
 
@@ -33,6 +33,16 @@ def test_a_whole_answer_says_how_it_ended(fake_plan: MakePlan) -> None:
         assert stream.finish_reason == "length"
         assert stream.usage
         assert (stream.usage.prompt_tokens, stream.usage.completion_tokens) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("temperature", -1), ("temperature", 2.1), ("temperature", "hot"), ("temperature", float("nan")), ("top_p", 7),
+     ("max_tokens", 0), ("max_tokens", -1), ("max_tokens", True)],
+)  # fmt: skip
+def test_what_engines_do_not_agree_on_is_not_sent(fake_plan: MakePlan, option: str, value: Any) -> None:
+    with workbench.deploy(fake_plan()) as running, pytest.raises(UsageError, match=f"{option} is {value!r}"):
+        running.chat("Hi", **{option: value})
 
 
 def test_closing_hangs_up(fake_plan: MakePlan) -> None:

@@ -69,7 +69,7 @@ def test_measuring_without_asking_does_not_tick_ask() -> None:
 
 
 def test_what_a_model_writes_is_text_and_never_markup() -> None:
-    shown = start_here._answer(start_here.Answer("<img src=x onerror=alert(1)>", 3, 0.1, 0.1), streaming=True)
+    shown = start_here._answer(start_here.Answer(("<img src=x onerror=alert(1)>",), 0.1, 0.1), streaming=True)
     assert "<img" not in shown
     assert "&lt;img" in shown
 

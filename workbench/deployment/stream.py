@@ -6,11 +6,12 @@ keeps its slot for the next request.
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 from collections.abc import Generator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 import openai
@@ -18,6 +19,7 @@ import openai
 from workbench.deployment import failures
 from workbench.deployment import state as states
 from workbench.deployment.state import State
+from workbench.errors import UsageError
 
 if TYPE_CHECKING:
     from openai.types import CompletionUsage
@@ -29,13 +31,15 @@ class Stream:
     fields: what is sent: `messages` for a chat, `prompt` for a text to be continued, and the options;
     finish_reason: 'stop' when the model ended its answer, 'length' when it was cut at the most tokens or at the end of
     the context, None as long as the answer grows or when it was closed; usage: the server's own count of tokens, None
-    until it says so. Raises UsageError when the prompt does not fit the context, ServerDied when the server goes away.
+    until it says so. Raises UsageError when an option has a value that engines do not agree on, or the prompt does not
+    fit the context, ServerDied when the server goes away.
     """
 
     def __init__(self, state: State, fields: Mapping[str, Any]) -> None:
         self.finish_reason: str | None = None
         self.usage: CompletionUsage | None = None
         self.closed = False
+        _check_sampling(fields)
         self._state, self.fields = state, fields
         self._transport = _Transport()
         self._pieces = self._read()
@@ -116,6 +120,23 @@ class _Transport(httpx2.HTTPTransport):
 def reasoning_in(delta: Any) -> str:
     """What some servers send of a model's reasoning, in a field of its own that the API's official types lack."""
     return getattr(delta, "reasoning_content", None) or ""
+
+
+#: The least and the most that OpenAI's API takes. Beyond them some engines refuse, others answer as if nothing were
+#: wrong: a negative number of tokens is all that fit for one, an error for the next.
+_LIMITS: Final[Mapping[str, tuple[float, float]]] = {
+    "temperature": (0, 2), "top_p": (0, 1), "max_tokens": (1, math.inf), "max_completion_tokens": (1, math.inf),
+}  # fmt: skip
+
+
+def _check_sampling(fields: Mapping[str, Any]) -> None:
+    for name, (least, most) in _LIMITS.items():
+        value = fields.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            wanted = f"at least {least}" if most == math.inf else f"between {least} and {most}"
+            raise UsageError(f"{name} is {value!r}.", fix=f"Choose a number {wanted}.")
 
 
 def _check_alive(state: State) -> None:

@@ -90,7 +90,10 @@ def _measure(machine: Machine, progress: Progress) -> Calibration:
     progress(1.0, "done")
     busy = meter.cores()
     if busy > _BUSY_CORES:
-        notes.append(f"Other processes used {busy:.1f} cores meanwhile: the numbers are lower than on a quiet machine.")
+        notes.append(
+            f"Other processes used {busy:.1f} cores while this computer's speed was measured: it is faster than "
+            f"predictions say. Measure it again when it is quiet: workbench machine --calibrate."
+        )
     how = f"dot product over {format_bytes(array_bytes)} of float32"
     return Calibration(
         read_bandwidth=Measured(tuple(single["bandwidth"]["all"]), "B/s", f"{how}, {threads} threads"),

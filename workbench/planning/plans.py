@@ -165,7 +165,11 @@ def predict(
     reasons: tuple[str, ...] = (),
     refused: tuple[Refusal, ...] = (),
 ) -> Plan:
-    """The plan of exactly this configuration: the one place where engines are asked."""
+    """The plan of exactly this configuration: the one place where engines are asked.
+
+    What is to be said of the machine's calibration is to be said of every speed that it leads to.
+    """
+    reasons += machine.calibration.notes if machine.calibration else ()
     memory = engine.memory(model, settings, machine)
     speed = engine.speed(model, settings, machine, workload)
     return Plan(model, engine, version, settings, machine, workload, memory, speed, reasons, refused)

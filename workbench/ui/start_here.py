@@ -15,10 +15,11 @@ from typing import Any, Final
 import ipywidgets as widgets
 
 from workbench import models
+from workbench.measurement.answers import Answer
 from workbench.report import MODEL, QUESTION, figures
 from workbench.report.html import error_in_words
 from workbench.ui import pieces
-from workbench.ui.start_here_model import Answer, StartHere
+from workbench.ui.start_here_model import StartHere
 from workbench.ui.view import PanelView
 from workbench.units import format_bytes, format_usd, format_value
 
@@ -196,13 +197,13 @@ def _step_now(state: StartHere) -> int:
         return 3
     if state.deployment is None:
         return 0 if state.plan is None or state.state == "planning" else 1
-    return 3 if state.answer.complete and state.state != "asking" else 2
+    return 3 if state.answer.finish_reason and state.state != "asking" else 2
 
 
 def _steps(state: StartHere) -> str:
     items, now = [], _step_now(state)
     for index, name in enumerate(STEPS):
-        done = index < now and (name != "Ask" or state.answer.complete)  # one may measure without asking
+        done = index < now and (name != "Ask" or state.answer.finish_reason)  # one may measure without asking
         kind = "wb-done" if done else "wb-now" if index == now else ""
         current = ' aria-current="step"' if index == now else ""
         mark = '<b aria-label="done">✓</b>' if done else f"<b>{index + 1}</b>"
@@ -270,11 +271,12 @@ def _running(state: StartHere) -> str:
 def _answer(answer: Answer, streaming: bool) -> str:
     if not answer.text:
         return ""
-    speed = f"<span><strong>{answer.tok_per_s:.0f}</strong> tokens/s</span>" if answer.tok_per_s else ""
+    count, rate = answer.tokens or len(answer.pieces), answer.tok_per_s or answer.pieces_per_s
+    speed = f"<span><strong>{rate:.0f}</strong> tokens/s</span>" if rate else ""
     wait = f"<span>first word after <strong>{format_value(answer.ttft_s, 's')}</strong></span>" if answer.ttft_s else ""
     return (
         f'<div class="wb-answer" aria-busy="{str(streaming).lower()}">{pieces.text(answer.text)}</div>'
-        f'<div class="wb-answer-numbers"><span><strong>{answer.pieces}</strong> tokens</span>{speed}{wait}</div>'
+        f'<div class="wb-answer-numbers"><span><strong>{count}</strong> tokens</span>{speed}{wait}</div>'
     )
 
 

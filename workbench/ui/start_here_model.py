@@ -6,8 +6,7 @@ says why. Nothing is computed here: every number comes from the functions of the
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from traitlets import Enum, Instance, Int, Unicode, observe
 import workbench
 from workbench import models
 from workbench.errors import ServerDied, UsageError
+from workbench.measurement.answers import Answer, answers
 from workbench.ui import machine_choice
 from workbench.ui.jobs import Context
 from workbench.ui.stepwise import GRACE_S, Stepwise, checked, in_bytes
@@ -24,22 +24,6 @@ from workbench.ui.stepwise import GRACE_S, Stepwise, checked, in_bytes
 BUSY: Final = ("planning", "deploying", "asking", "measuring", "stopping")
 STATES: Final = ("idle", "planning", "planned", "deploying", "ready", "asking", "measuring", "stopping", "stopped")
 ANSWER_TOKENS: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer as far as it came; one piece of a stream is one token for the engines here."""
-
-    text: str = ""
-    pieces: int = 0
-    ttft_s: float | None = None
-    decode_s: float = 0.0
-    complete: bool = False
-
-    @property
-    def tok_per_s(self) -> float | None:
-        """Tokens per second after the first one."""
-        return (self.pieces - 1) / self.decode_s if self.pieces > 1 and self.decode_s > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +147,11 @@ class StartHere(Stepwise):
     def _ask(self, context: Context) -> Answer:
         answer = Answer()
         context.progress(None, "the model is answering")
-        for answer in _answers(self.deployment.chat(self.question, max_tokens=ANSWER_TOKENS, temperature=0)):
-            context.partial(answer)
-            context.check()
-        return Answer(answer.text, answer.pieces, answer.ttft_s, answer.decode_s, complete=True)
+        with self.deployment.stream(self.question, max_tokens=ANSWER_TOKENS, temperature=0) as stream:
+            for answer in answers(stream):
+                context.partial(answer)
+                context.check()
+        return answer
 
     def _measure(self, context: Context) -> None:
         measurement = self._steps.measure(self.deployment, repeats=self.repeats, progress=checked(context))
@@ -178,14 +163,3 @@ class StartHere(Stepwise):
     def _stop(self, context: Context) -> None:
         context.progress(None, "stopping the model")
         self.deployment.stop()
-
-
-def _answers(pieces: Iterator[str]) -> Iterator[Answer]:
-    """The growing answer, with the times at which its pieces came."""
-    begin = time.perf_counter()
-    first, text = 0.0, []
-    for count, piece in enumerate(pieces, start=1):
-        now = time.perf_counter()
-        first = first or now
-        text.append(piece)
-        yield Answer("".join(text), count, first - begin, now - first)

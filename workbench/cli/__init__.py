@@ -48,6 +48,16 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
+    _add_tour(command)
+    _add_lists(command)
+    _add_predicting(command)
+    _add_running(command)
+    _add_measuring(command)
+    _add_dashboards(command)
+    return top
+
+
+def _add_tour(command: Callable[..., argparse.ArgumentParser]) -> None:
     tour = command(
         "tour", running.tour, "The main job from end to end: plan, deploy, ask, measure, compare costs, report."
     )
@@ -57,14 +67,9 @@ def parser() -> argparse.ArgumentParser:
     _add_plan_options(tour, brief=True)
     _add_cost_options(tour)
 
-    machine = command("machine", planning.machine, "What this computer is.")
-    machine.add_argument("--calibrate", action="store_true", help="measure its speed again (a few seconds)")
-    machine.add_argument("--raw", action="store_true", help="what the probes read, for a bug report")
 
-    _add_lists(command)
-
-    _add_predicting(command)
-
+def _add_running(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Deployments."""
     run = command("run", running.run, "Ask a model once, or chat with it when no prompt is given.")
     run.add_argument("model")
     run.add_argument("prompt", nargs="?")
@@ -85,28 +90,33 @@ def parser() -> argparse.ArgumentParser:
     stop.add_argument("deployment", nargs="?", help="id or model name")
     stop.add_argument("--all", action="store_true", help="end every deployment")
 
+
+def _add_measuring(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """What writes to the ledger, and the ledger."""
     measure = command("measure", running.measure, "Measure a model here, in a deployment of its own.")
     measure.add_argument("model")
     measure.add_argument("--repeats", type=int, default=5, help="measured requests (default: 5)")
     _add_plan_options(measure)
-
     _add_race(command)
     _add_evaluate(command)
-
     ledger = command("ledger", running.ledger, "How far predictions lay from measurements so far.")
     ledger.add_argument("--export", type=Path, metavar="FILE", help="write every pair to a .csv or .json file")
 
+
+def _add_dashboards(command: Callable[..., argparse.ArgumentParser]) -> None:
     boards = command(
         "dashboards", running.dashboards, "Open the notebooks as dashboards (Voilà, on this computer only)."
     )
     boards.add_argument("notebook", nargs="?", help="one notebook, such as 00_start_here (default: the list)")
     boards.add_argument("--port", type=_port, help="port on 127.0.0.1")
     boards.add_argument("--no-browser", action="store_true", help="print the address and do not open it")
-    return top
 
 
 def _add_lists(command: Callable[..., argparse.ArgumentParser]) -> None:
     """The commands that list what there is."""
+    machine = command("machine", planning.machine, "What this computer is.")
+    machine.add_argument("--calibrate", action="store_true", help="measure its speed again (a few seconds)")
+    machine.add_argument("--raw", action="store_true", help="what the probes read, for a bug report")
     models = command("models", planning.models, "The models known by name, or those of an all-in-one app.")
     models.add_argument("--app", help="list what this app has: ollama, lm-studio, text-generation-webui, localai, jan")
     models.add_argument("--pull", metavar="NAME", help="have the app bring this model first")

@@ -1,0 +1,69 @@
+"""`python -m training.icons --icons FOLDER/icons.json --work FOLDER [--minutes AUTOENCODER TEXT DENOISER]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.icons import autoencoder, denoiser, examination, measures, pipeline, text, tokens, words
+from training.icons.dataset import kept, paintable
+from training.icons.pictures import Icons
+
+MINUTES = (30.0, 4.0, 120.0)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """All stages; those that are finished are only read."""
+    parser = argparse.ArgumentParser(prog="python -m training.icons", description=__doc__)
+    parser.add_argument("--icons", type=Path, required=True, help="icons.json of the npm package")
+    parser.add_argument("--work", type=Path, required=True, help="folder for what the stages make")
+    parser.add_argument("--minutes", type=float, nargs=3, default=MINUTES, help="of the three stages")
+    asked = parser.parse_args(argv)
+    asked.work.mkdir(parents=True, exist_ok=True)
+    icons, prompts = Icons.read(asked.icons), None
+    prompts = words.Prompts(icons.names)
+    chosen = _sets(asked.work / "sets.json", icons)
+    data = kept(asked.work / "pictures.npz", icons, set(chosen.pairs), lambda told: print(f"  {told}", flush=True))
+    print(f"  {len(data.pictures)} pictures of {len(icons.keys)} icons", flush=True)
+    coder = autoencoder.train(asked.work / "autoencoder.pt", data, asked.minutes[0])
+    result: dict[str, Any] = {"autoencoder_psnr_db": _psnr(icons, coder)}
+    print(f"  {result}", flush=True)
+    tokens.make(words.vocabulary(icons.names), asked.work / "tokenizer")
+    tokenizer = pipeline.tokenizer(asked.work / "tokenizer")
+    encoder = text.train(asked.work / "text.pt", tokenizer, prompts, paintable(icons), asked.minutes[1])
+    latents = autoencoder.encode(coder, data.pictures)
+    print(
+        f"  latents: mean {latents.mean():.3f}, deviation {latents.std():.3f}, most {latents.abs().max():.2f}",
+        flush=True,
+    )
+    trained = denoiser.train(
+        asked.work / "denoiser.pt", data, latents, encoder=encoder, tokenizer=tokenizer, prompts=prompts,
+        minutes=asked.minutes[2],
+    )  # fmt: skip
+    result["bytes"] = pipeline.write(asked.work / "model", trained["unet"], trained["encoder"], tokenizer, coder)
+    result |= examination.examine(icons, pipeline.drawer(asked.work / "model"), chosen, asked.work)
+    (asked.work / "examination.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+def _sets(file: Path, icons: Icons) -> examination.Sets:
+    if not file.exists():
+        made = examination.sets(icons)
+        file.write_text(json.dumps(made.__dict__), encoding="utf-8")
+    read = json.loads(file.read_text(encoding="utf-8"))
+    return examination.Sets(read["names"], read["variants"], [(i, colour) for i, colour in read["pairs"]])
+
+
+def _psnr(icons: Icons, coder: Any) -> float:
+    """Mean over all icons as they are."""
+    real = np.stack([icons.draw(i) for i in range(len(icons.keys))])
+    made = autoencoder.decode(coder, autoencoder.encode(coder, real))
+    return float(np.mean([measures.psnr(a, b) for a, b in zip(real, made, strict=True)]))
+
+
+main()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import count
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import workbench
+from workbench.deployment.stream import Usage
 from workbench.errors import ServerDied
 from workbench.measurement import Answer, answers, ask
 from workbench.planning import Plan
@@ -25,9 +25,8 @@ class Script:
         return iter(self.pieces)
 
 
-def usage(tokens: int, prompt: int, cached: int | None = None) -> Any:
-    details = None if cached is None else SimpleNamespace(cached_tokens=cached)
-    return SimpleNamespace(completion_tokens=tokens, prompt_tokens=prompt, prompt_tokens_details=details)
+def usage(tokens: int, prompt: int, cached: int = 0) -> Usage:
+    return Usage(prompt, tokens, cached)
 
 
 def ticks() -> Callable[[], float]:
@@ -54,11 +53,6 @@ def test_a_server_that_does_not_count() -> None:
     last = read("It ", "is.")[-1]
     assert (last.tokens, last.prompt_tokens, last.tok_per_s) == (None, None, None)
     assert last.pieces_per_s
-
-
-@pytest.mark.parametrize("cached", [None, 0])
-def test_nothing_was_cached(cached: int | None) -> None:
-    assert read("x", usage=usage(1, 5, cached))[-1].cached_tokens == 0
 
 
 def test_an_answer_without_words() -> None:

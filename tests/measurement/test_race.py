@@ -94,3 +94,22 @@ def test_one_request_at_a_time_has_no_batch(fake_plan: Any) -> None:
     plan: Plan = fake_plan()
     with workbench.deploy(plan) as running:
         assert not {"throughput", "batch"} & set(measure(running, repeats=1).values)
+
+
+def test_a_lap_that_others_disturbed_is_run_again(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = [1.0, 0.0, 0.0]
+
+    class Meter:
+        def __init__(self, without: Any) -> None:
+            pass
+
+        def cores(self) -> float:
+            return used.pop(0)
+
+    monkeypatch.setattr("workbench.measurement.text.BusyMeter", Meter)
+    told: list[str] = []
+    engines = [Stub("one", token_s=0.0), Stub("two", token_s=0.001)]
+    (found,) = run(engines, uses=["chat"], progress=lambda fraction, text: told.append(text))
+    assert used == [] and "chat, one F32: others used 1.0 cores; once more" in told
+    assert all(lap.measured is not None for lap in found.laps)
+    assert Lap("one", 1.0, 2.0, others=0.9).disturbed and not Lap("one", 1.0, 2.0, others=0.1).disturbed

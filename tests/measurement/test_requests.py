@@ -7,69 +7,62 @@ from typing import Any
 
 import pytest
 
-import workbench.measurement.requests as timing
-from workbench.errors import NotMeasurable
-from workbench.measurement import run_request
+from workbench.deployment.stream import Usage
+from workbench.errors import NotMeasurable, WorkbenchError
+from workbench.measurement import answers, run_request
 
 
-def piece(text: str) -> Any:
-    return SimpleNamespace(choices=[SimpleNamespace(delta=SimpleNamespace(content=text))], usage=None)
+class Stream:
+    """Pieces that come when the clock says so, and the server's count."""
 
-
-def usage(tokens: int) -> Any:
-    return SimpleNamespace(choices=[], usage=SimpleNamespace(prompt_tokens=20, completion_tokens=tokens))
-
-
-class Stream(list[Any]):
-    """Chunks, as the client hands them out."""
+    def __init__(self, clock: list[float], pieces: list[tuple[float, str]], end: float, tokens: int | None) -> None:
+        self.clock, self.pieces, self.end, self.tokens = clock, pieces, end, tokens
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
 
     def __enter__(self) -> Stream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.clear()
+        pass
+
+    def __iter__(self) -> Any:
+        for moment, text in self.pieces:
+            self.clock[0] = moment
+            yield text
+        self.clock[0] = self.end
+        if self.tokens is not None:
+            self.finish_reason, self.usage = "length", Usage(20, self.tokens)
 
 
-def answering(*chunks: Any) -> Any:
-    """A deployment whose client streams these chunks, whatever it is asked."""
-    completions = SimpleNamespace(create=lambda **_: Stream(chunks))
-    client = SimpleNamespace(chat=SimpleNamespace(completions=completions))
-    return SimpleNamespace(client=client, endpoint=SimpleNamespace(served_model="fake"))
+def timed(monkeypatch: pytest.MonkeyPatch, *pieces: tuple[float, str], end: float, tokens: int | None) -> Any:
+    """The sample of one request that begins at 10 s."""
+    clock = [10.0]
+    monkeypatch.setattr(answers, "__defaults__", (lambda: clock[0],))
+    stream = Stream(clock, list(pieces), end, tokens)
+    deployment: Any = SimpleNamespace(stream=lambda prompt, **_: stream, state=None)
+    return run_request(deployment, 16, 3, seed=0, options={})
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The times that the next looks at the clock show."""
-    times: list[float] = []
-    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: times.pop(0)))
-    return times
-
-
-def test_times_are_those_of_the_first_text_and_the_last_piece(clock: list[float]) -> None:
-    """What comes before any text is not yet an answer; a token without visible text at the end is one."""
-    clock += [10.0, 10.2, 10.5, 10.75, 11.5]
-    sample = run_request(answering(piece(""), piece("a"), piece("b"), piece(""), usage(3)), 16, 3, seed=0, options={})
+def test_times_are_those_of_the_first_text_and_of_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token without visible text at the end is one too."""
+    sample = timed(monkeypatch, (10.5, "a"), (10.75, "b"), end=11.5, tokens=3)
     assert (sample.ttft_s, sample.decode_s, sample.prompt_tokens, sample.answer_tokens) == (0.5, 1.0, 20, 3)
     assert sample.tpot_s == 0.5
 
 
 @pytest.mark.parametrize("texts", [["a b c"], ["a ", "b ", "c"]], ids=["one piece", "pieces in one instant"])
-def test_an_answer_that_comes_at_once_cannot_be_timed(clock: list[float], texts: list[str]) -> None:
-    clock += [10.0, *[10.5] * len(texts)]
+def test_an_answer_that_comes_at_once_cannot_be_timed(monkeypatch: pytest.MonkeyPatch, texts: list[str]) -> None:
     with pytest.raises(NotMeasurable, match=r"sent 3 tokens of its answer at once.* buffers"):
-        run_request(answering(*map(piece, texts), usage(3)), 16, 3, seed=0, options={})
+        timed(monkeypatch, *((10.5, text) for text in texts), end=10.5, tokens=3)
 
 
-def test_an_answer_of_one_token_has_no_decode_to_time(clock: list[float]) -> None:
-    clock += [10.0, 10.5, 10.6]
+def test_an_answer_of_one_token_has_no_decode_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotMeasurable, match="sent 1 tokens"):
-        run_request(answering(piece("a"), piece(""), usage(1)), 16, 1, seed=0, options={})
+        timed(monkeypatch, (10.5, "a"), end=10.6, tokens=1)
 
 
-def test_reasoning_is_text_too(clock: list[float]) -> None:
-    clock += [10.0, 10.5, 11.5]
-    thought = SimpleNamespace(
-        choices=[SimpleNamespace(delta=SimpleNamespace(content=None, reasoning_content="hm"))], usage=None
-    )
-    sample = run_request(answering(thought, piece("a"), usage(2)), 16, 2, seed=0, options={})
-    assert (sample.ttft_s, sample.decode_s) == (0.5, 1.0)
+def test_a_server_that_does_not_count_cannot_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.deployment.failures.unanswered", lambda state, why: WorkbenchError(why))
+    with pytest.raises(WorkbenchError, match="cut short"):
+        timed(monkeypatch, (10.5, "a"), (10.6, "b"), end=10.6, tokens=None)

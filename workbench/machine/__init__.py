@@ -5,13 +5,14 @@
 Importing this room loads no numerical library: the calibration runs in processes of its own.
 """
 
-from workbench.machine.calibration import calibrate, kept
+from workbench.machine.calibration import BUSY_CORES, calibrate, kept
 from workbench.machine.compatibility import Finding, judge
 from workbench.machine.described import describe
 from workbench.machine.description import Accelerator, Calibration, Cpu, Disk, Machine, Memory
 from workbench.machine.detection import from_raw
 from workbench.machine.probing import probe, raw
 from workbench.machine.processes import (
+    BusyMeter,
     MemoryReading,
     PeakSampler,
     busy_cores,
@@ -25,7 +26,9 @@ from workbench.machine.processes import (
 )
 
 __all__ = [
+    "BUSY_CORES",
     "Accelerator",
+    "BusyMeter",
     "Calibration",
     "Cpu",
     "Disk",

@@ -33,7 +33,7 @@ _TIMES_CACHE = 4  # an array of that many last-level caches is read from memory
 _MATRIX_SIZES = (4096, 2048, 1024, 512)
 _SECONDS_EACH = 0.4  # for each of the four quantities
 _TIMEOUT_S = 120
-_BUSY_CORES = 0.2  # above that the numbers are too low, and the calibration says so
+BUSY_CORES = 0.2  # above that the numbers are too low, and the calibration says so
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 Progress = Callable[[float, str], None]
@@ -89,7 +89,7 @@ def _measure(machine: Machine, progress: Progress) -> Calibration:
     many = _run({"matrix": {**product, "expected_rate": expected_rate}}, threads=threads)
     progress(1.0, "done")
     busy = meter.cores()
-    if busy > _BUSY_CORES:
+    if busy > BUSY_CORES:
         notes.append(
             f"Other processes used {busy:.1f} cores while this computer's speed was measured: it is faster than "
             f"predictions say. Measure it again when it is quiet: workbench machine --calibrate."

@@ -69,10 +69,8 @@ def _ended(answer: Answer, stream: Stream, decode_s: float) -> Answer:
     answer = replace(answer, finish_reason=stream.finish_reason, decode_s=decode_s if answer.pieces else 0.0)
     if (usage := stream.usage) is None:
         return answer
-    details = usage.prompt_tokens_details
-    cached = (details.cached_tokens if details else None) or 0
     return replace(
-        answer, tokens=usage.completion_tokens, prompt_tokens=usage.prompt_tokens, cached_tokens=cached
+        answer, tokens=usage.completion_tokens, prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens
     )  # fmt: skip
 
 

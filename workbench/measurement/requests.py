@@ -7,13 +7,12 @@ a prompt of any length can be made without the tokenizer. The server's own count
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from workbench.deployment import Deployment, failures
 from workbench.errors import NotMeasurable
+from workbench.measurement.answers import ask
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -45,40 +44,23 @@ def run_request(
 
     options: what the engine needs so that the same prompt costs the same twice and the answer has full length.
     """
-    from workbench.deployment.stream import reasoning_in  # it loads the client
-
     chooser = random.Random(seed)  # noqa: S311 - a prompt, not a secret
     prompt = " ".join(chooser.choices(LETTERS, k=max(1, prompt_tokens)))
-    create: Any = deployment.client.chat.completions.create
-    begin = time.perf_counter()
-    first = last = usage = None
-    stream = create(
-        model=deployment.endpoint.served_model, messages=[{"role": "user", "content": prompt}], stream=True,
-        max_tokens=answer_tokens, temperature=0, stream_options={"include_usage": True}, extra_body=dict(options),
-    )  # fmt: skip
-    with stream:
-        for chunk in stream:
-            if chunk.choices:
-                last = time.perf_counter()  # a token without visible text counts too
-                delta = chunk.choices[0].delta
-                first = first or (last if delta.content or reasoning_in(delta) else None)
-            usage = chunk.usage or usage
-    if first is None or last is None or usage is None:
+    answer = ask(deployment, prompt, max_tokens=answer_tokens, temperature=0, extra_body=dict(options))
+    if answer.ttft_s is None or answer.tokens is None or answer.prompt_tokens is None:
         raise failures.cut_short(deployment.state)
-    if last == first or usage.completion_tokens < 2:
+    if answer.tokens < 2 or len(answer.pieces) < 2 or answer.decode_s <= 0:
         raise NotMeasurable(
-            f"The server sent {usage.completion_tokens} tokens of its answer at once: decode cannot be timed.",
+            f"The server sent {answer.tokens} tokens of its answer at once: decode cannot be timed.",
             fix="Turn off whatever buffers its stream.",
         )
-    return Sample(first - begin, last - first, usage.prompt_tokens, usage.completion_tokens)
+    return Sample(answer.ttft_s, answer.decode_s, answer.prompt_tokens, answer.tokens)
 
 
 def template_overhead(deployment: Deployment) -> int:
     """Tokens that the chat template adds around a prompt, by the server's own count."""
     letters = LETTERS[:16]
-    answer = deployment.client.chat.completions.create(
-        model=deployment.endpoint.served_model, messages=[{"role": "user", "content": " ".join(letters)}], max_tokens=1
-    )
-    if answer.usage is None:
+    tokens = ask(deployment, " ".join(letters), max_tokens=1).prompt_tokens
+    if tokens is None:
         raise NotMeasurable("The server does not say how many tokens a prompt has.", fix="Measure another engine.")
-    return answer.usage.prompt_tokens - len(letters)
+    return tokens - len(letters)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
@@ -18,13 +18,15 @@ from workbench.engines.workload import Workload
 from workbench.errors import UsageError
 from workbench.evidence import Estimate, Measured
 from workbench.evidence.ledger import Ledger
-from workbench.machine import PeakSampler, cpu_seconds, kept, probe, shared_bytes
+from workbench.machine import BusyMeter, PeakSampler, cpu_seconds, kept, probe, shared_bytes
 from workbench.measurement.requests import Sample, run_request, template_overhead
 from workbench.measurement.together import Batch, measured, run_batch
 from workbench.models import weight_files
 from workbench.units import now
 
 Progress = Callable[[float | None, str], None]
+#: In the environment of a measurement: cores' worth of CPU that other processes used meanwhile.
+OTHERS: Final = "others_busy_cores"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def measure(
     workload, context = Workload(**plan["workload"]), int(plan["settings"]["context"])
     options = engines.get(plan["engine"]).benchmark_options
     with alone(report), failures.explained(deployment.state):
+        others = BusyMeter(deployment.pids())
         samples, cpu_cores = _latency(deployment, workload, repeats, options, report)
         batches = _batches(deployment, workload, repeats, options, report)
         values = {**_values(samples, cpu_cores), **(measured(batches) if batches else {})}
@@ -90,7 +93,7 @@ def measure(
             report(0.8, f"longest prompt: {context - PEAK_ANSWER_TOKENS} tokens")
             values = {"memory_peak": _peak_memory(deployment, context, options), **values}
     report(1.0, "measured")
-    environment, created = environment_of(plan), now()
+    environment, created = {**environment_of(plan), OTHERS: round(others.cores(), 2)}, now()
     ledger = ledger or Ledger()
     ledger.predict(plan, deployment.predictions)  # it is there already, unless the ledger was moved since
     number = ledger.measure(plan["id"], created, environment, values)

@@ -160,7 +160,7 @@ def race(found: Race) -> str:
     head = (found.use.name, "predicted", "measured", "")
     best, lines = found.best, []
     for number, lap in enumerate(found.laps):
-        marks = ["picked"] * (number == 0) + ["best"] * (lap == best)
+        marks = ["picked"] * (number == 0) + ["best"] * (lap == best) + ["disturbed by others"] * lap.disturbed
         numbers = ["unknown" if one is None else format_value(one, unit) for one in (lap.predicted, lap.measured)]
         lines.append((lap.label, *numbers, ", ".join(marks) or lap.failure[:80]))
     regret = "unknown: the pick could not be measured" if found.regret is None else f"{found.regret:.1%} of the best"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from workbench.deployment.stream import Usage
 from workbench.errors import DoesNotFit, EngineUnavailable, ServerDied, UsageError
 from workbench.machine import Machine
 from workbench.measurement import Compared
@@ -38,9 +39,7 @@ class Stream:
             yield piece
         if not self.closed:
             self.finish_reason = self._end
-            self.usage = SimpleNamespace(
-                completion_tokens=count, prompt_tokens=self._prompt, prompt_tokens_details=None
-            )  # fmt: skip
+            self.usage = Usage(self._prompt, count)
 
     def close(self) -> None:
         self.closed = True

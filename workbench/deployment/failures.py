@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from workbench.deployment.state import State
 from workbench.errors import PortTaken, ServerDied, StartFailed, UsageError, WorkbenchError
 
 TAIL_LINES = 12
+_BAD_REQUESTS = (400, 404, 413, 422)
 
 
 def from_state(state: State) -> WorkbenchError:
@@ -36,21 +38,34 @@ def watchdog_lost(state: State) -> StartFailed:
 
 @contextmanager
 def explained(state: State) -> Iterator[None]:
-    """Turn what a client raises into what happened: a prompt too long, a server that died, a request refused."""
+    """Turn what the official client raises into what happened: a prompt too long, a server that died, a refusal."""
     import httpx2  # what the openai client is built on; an error in mid-stream reaches us unwrapped
     import openai
 
     try:
         yield
     except openai.BadRequestError as error:
-        raise _bad_request(error) from error
+        raise _bad_request(error.body, str(error)) from error
     except (openai.APIError, httpx2.HTTPError) as error:
-        raise _server_error(state, str(error)) from error
+        raise unanswered(state, str(error)) from error
+
+
+def refused(state: State, status: int, answer: bytes) -> WorkbenchError:
+    """The error behind an HTTP status that is none of success."""
+    try:
+        body = json.loads(answer)
+    except ValueError:
+        body = {}
+    body = body.get("error", body) if isinstance(body, dict) else {}
+    said = answer.decode(errors="replace").strip()[:300]
+    if status in _BAD_REQUESTS:
+        return _bad_request(body, said)
+    return unanswered(state, f"status {status}, {body.get('message', said) if isinstance(body, dict) else body}")
 
 
 def cut_short(state: State) -> WorkbenchError:
     """The error behind an answer that ended without its end."""
-    return _server_error(state, "its answer was cut short")
+    return unanswered(state, "its answer was cut short")
 
 
 def log_tail(log: Path, lines: int) -> str:
@@ -60,18 +75,18 @@ def log_tail(log: Path, lines: int) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:] if lines > 0 else [])
 
 
-def _bad_request(error: object) -> UsageError:
-    body = getattr(error, "body", None)
+def _bad_request(body: object, said: str) -> UsageError:
     body = body if isinstance(body, dict) else {}
     if "n_prompt_tokens" in body:
         return UsageError(
             f"The prompt has {body['n_prompt_tokens']} tokens; the deployment was made for {body['n_ctx']}.",
             fix="Shorten it, begin a new conversation, or deploy with a larger context.",
         )
-    return UsageError(f"The server refused the request: {body.get('message', error)}.")
+    return UsageError(f"The server refused the request: {body.get('message', said)}.")
 
 
-def _server_error(state: State, error: str) -> WorkbenchError:
+def unanswered(state: State, error: str) -> WorkbenchError:
+    """The error behind an answer that did not come, or broke off: the server's end, where it has ended."""
     current = _settled(state)
     if current is None or current.failure:
         return gone(state)

@@ -17,7 +17,7 @@ import workbench
 from workbench import engines
 from workbench.deployment import Deployment
 
-PAIRS, TOKENS = 25, 96
+PAIRS, TOKENS = 15, 96
 QUESTION = "Tell me a long story about a lighthouse."
 #: Engine and format; those that are not here are left out by name.
 CASES = (("llama.cpp", None), ("transformers", "BF16"), ("onnx-runtime", "ONNX-int4"), ("transformers-serve", "BF16"),

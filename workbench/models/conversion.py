@@ -21,10 +21,12 @@ from filelock import FileLock
 
 from workbench import folders
 from workbench.errors import MissingExtra, UnsupportedModel, UsageError
+from workbench.models import speech_conversion
 from workbench.models.download import require_space
 from workbench.models.formats import in_format, origin
 from workbench.models.model import Model
-from workbench.models.verification import Progress
+from workbench.models.speech import SpeechModel
+from workbench.models.verification import Progress, identity
 
 #: Formats that each container can be written in here; a GGUF file only from another one.
 TARGETS: Mapping[str, tuple[str, ...]] = {
@@ -53,8 +55,10 @@ PACKAGES = {
 _MODULES = {"onnxruntime-genai": "onnxruntime_genai", "onnx-ir": "onnx_ir"}
 
 
-def can_convert(model: Model, container: str, format_name: str) -> bool:
+def can_convert(model: Model | SpeechModel, container: str, format_name: str) -> bool:
     """Whether `convert` has a way, as far as names tell."""
+    if isinstance(model, SpeechModel):
+        return speech_conversion.can_convert(model, container, format_name)
     source = origin(model)
     if source is None:
         return False
@@ -66,12 +70,15 @@ def can_convert(model: Model, container: str, format_name: str) -> bool:
     return source.format == "gguf" if container == "gguf" else opened
 
 
-def convert(model: Model, container: str, format_name: str, *, progress: Progress | None = None) -> Path:
+def convert(model: Model | SpeechModel, container: str, format_name: str, *, progress: Progress | None = None) -> Path:
     """The file or folder with the weights of `model` in this container and format, made if it is not there yet.
 
     container: 'gguf', 'safetensors' or 'onnx'; format_name: one of TARGETS, or the one the model is in. `progress` may
     raise to cancel. Raises UsageError for a model without a file, UnsupportedModel, MissingExtra or NoSpace.
+    Models for speech have containers of their own: see `speech_conversion`.
     """
+    if isinstance(model, SpeechModel):
+        return speech_conversion.convert(model, container, format_name)
     source = origin(model)
     if source is None or source.path is None:
         raise UsageError(f"{model.name} is only described: there is no file to convert.", fix="Name a model's file.")
@@ -88,13 +95,6 @@ def convert(model: Model, container: str, format_name: str, *, progress: Progres
         if not target.exists():
             _make(source, container, format_name, target, progress)
     return target
-
-
-def identity(path: Path) -> list[list[str | int]]:
-    """What tells one state of a model's file or folder from another: names, sizes and times of its files."""
-    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
-    states = [(str(file.relative_to(path)), file.stat()) for file in files]
-    return [[name, state.st_size, state.st_mtime_ns] for name, state in states]
 
 
 def weight_files(path: Path) -> list[Path]:

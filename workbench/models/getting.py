@@ -2,7 +2,7 @@
 
 models.get("smollm2")                      a model of the catalog
 models.get("path/to/model.gguf")           a file
-models.get("path/to/folder")               a folder with config.json and safetensors
+models.get("path/to/folder")               a folder with config.json and safetensors, or model.bin for CTranslate2
 models.get("hf:owner/repo/model.gguf")     a file on the Hugging Face Hub, also written owner/repo:model.gguf
 """
 
@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from workbench import catalog
 from workbench.catalog import HubSource, ModelEntry
 from workbench.errors import AssetUnavailable, BadModelFile, UnknownName, UsageError
-from workbench.models import assets, gguf_file, hub, safetensors_folder
+from workbench.models import assets, gguf_file, hub, safetensors_folder, speech_files
 from workbench.models.model import Model
+from workbench.models.speech import SpeechModel
 from workbench.models.verification import Progress, is_intact
 
 _HUB_NAME = re.compile(r"(?:hf:)?(?P<repo>[\w.-]+/[\w.-]+):(?P<file>.+)")
@@ -28,7 +30,7 @@ def known() -> list[ModelEntry]:
     return sorted(catalog.models().values(), key=lambda entry: entry.name)
 
 
-def get(name_or_path: str | os.PathLike[str], *, progress: Progress | None = None) -> Model:
+def get(name_or_path: str | os.PathLike[str], *, progress: Progress | None = None) -> Model | SpeechModel:
     """The model with this name, in this file, or in this file on the Hub; fetched if need be, verified and read.
 
     progress: called with (bytes done, bytes in total, what is going on) while a file is fetched or checked.
@@ -47,7 +49,15 @@ def get(name_or_path: str | os.PathLike[str], *, progress: Progress | None = Non
     raise UnknownName("model", text, names)
 
 
-def _from_catalog(entry: ModelEntry, progress: Progress | None) -> Model:
+def get_text(name_or_path: str | os.PathLike[str], *, progress: Progress | None = None) -> Model:
+    """The same for a language model; raises UsageError for a model of another kind."""
+    found = get(name_or_path, progress=progress)
+    if isinstance(found, SpeechModel):
+        raise UsageError(f"{found.name} is a model for speech.", fix="Name a language model: `workbench models`.")
+    return found
+
+
+def _from_catalog(entry: ModelEntry, progress: Progress | None) -> Model | SpeechModel:
     if entry.asset is None:
         raise AssetUnavailable(
             f"The workbench knows what {entry.name} is and not where a file of it lies.",
@@ -55,6 +65,8 @@ def _from_catalog(entry: ModelEntry, progress: Progress | None) -> Model:
         )
     asset = catalog.asset(entry.asset)
     path = assets.fetch(asset, progress=progress)
+    if entry.task == "transcribe":
+        return replace(speech_files.read(path, name=entry.name, source=asset.source), licence=entry.licence)
     return gguf_file.read(path, name=entry.name, source=asset.source, sha256=asset.sha256)
 
 
@@ -65,7 +77,7 @@ def _from_hub(source: HubSource, progress: Progress | None) -> Model:
     return gguf_file.read(path, source=f"Hugging Face Hub, {source.repo}:{source.file}", sha256=sha256)
 
 
-def _from_file(path: Path, progress: Progress | None) -> Model:
+def _from_file(path: Path, progress: Progress | None) -> Model | SpeechModel:
     try:
         size_bytes = path.stat().st_size
     except (OSError, ValueError) as error:
@@ -74,6 +86,8 @@ def _from_file(path: Path, progress: Progress | None) -> Model:
             f"The file {path} cannot be read: {reason}.",
             fix="Check the path; a file on the Hub is written hf:owner/repository/file.gguf.",
         ) from error
+    if speech_files.is_one(path):
+        return speech_files.read(path)
     if path.is_dir():
         if safetensors_folder.is_one(path):
             return safetensors_folder.read(path)

@@ -20,6 +20,7 @@ from workbench.models.model import Tensor
 
 #: Seconds of sound in a window.
 WINDOW_S = 30
+ENGLISH_VOCABULARY = 51864
 #: Bytes a weight takes; ggml's types are asked of the gguf library.
 _PLAIN = {"FP32": 4.0, "FP16": 2.0, "BF16": 2.0, "INT8": 1.0}
 #: Formats of whole models; in the others convolutions stay in 16 bits, norms, biases and positions in 32.
@@ -34,6 +35,8 @@ class SpeechModel:
 
     mels: bands of the spectrogram; audio_*: the encoder, *_context in frames; text_*: the decoder, text_context in
     tokens. heads are per layer; both stacks have feed-forward layers of four times their width.
+    container: what its file is for (ctranslate2, ggml, whisper); made_from: the model in a file that this one can be
+    made of.
     """
 
     name: str
@@ -51,6 +54,18 @@ class SpeechModel:
     format: str = "FP16"
     licence: str | None = None
     path: Path | None = None
+    container: str = ""
+    made_from: SpeechModel | None = None
+
+    @property
+    def quantization(self) -> str:
+        """The format, by the name that language models have for it."""
+        return self.format
+
+    @property
+    def multilingual(self) -> bool:
+        """Whether it knows other languages than English: the vocabulary of the English models lacks their tokens."""
+        return self.vocabulary > ENGLISH_VOCABULARY
 
     # -- what it holds -----------------------------------------------------------------------------------------
 
@@ -209,8 +224,10 @@ def from_config(config: Mapping[str, Any], name: str, source: str, *, licence: s
 
 
 def in_format(model: SpeechModel, format_name: str) -> SpeechModel:
-    """The same model in another format; raises UsageError for a format nobody knows."""
+    """The same model in another format, described; raises UsageError for a format nobody knows."""
     known = format_name.upper()
+    if known == model.format:
+        return model
     try:
         _bytes_per_weight(known)
     except UsageError as error:
@@ -218,4 +235,4 @@ def in_format(model: SpeechModel, format_name: str) -> SpeechModel:
             f"There is no format called {format_name!r} for speech models.",
             fix=f"Known: {', '.join(_PLAIN)} and the types of ggml, such as F16, Q8_0 and Q5_0.",
         ) from error
-    return replace(model, format=known)
+    return replace(model, format=known, path=None, made_from=model if model.path else model.made_from)

@@ -5,9 +5,17 @@ Knows nothing of where a file comes from; `keep` is given what brings it.
 
 from __future__ import annotations
 
+import shutil
+import tarfile
+import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial as partial_
 from pathlib import Path
+from typing import IO
+
+from filelock import FileLock
 
 from workbench import folders
 from workbench.errors import AssetUnavailable, BadModelFile
@@ -42,6 +50,49 @@ def keep(wanted: Wanted, bring: Callable[[Path], None], progress: Progress | Non
     if not wanted.is_at(path, progress):
         raise BadModelFile(f"{path} was written and reads back differently.", fix="Check the disk it lies on.")
     return path
+
+
+def unpacked(archive: Path, folder: str) -> Path:
+    """The files of a folder inside a verified archive, beside it; written once. Raises BadModelFile without them."""
+    target = archive.with_name(f"{archive.name}.unpacked")
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".part-") as part:
+                _unpack(archive, f"{folder.rstrip('/')}/", Path(part) / "files")
+                (Path(part) / "files").replace(target)
+    return target
+
+
+def _unpack(archive: Path, prefix: str, target: Path) -> None:
+    """Plain files alone, not those of folders below."""
+    with _opened(archive) as stored:
+        files = {name.removeprefix(prefix): one for name, one in stored.items() if name.startswith(prefix)}
+        files = {name: one for name, one in files.items() if name and "/" not in name and "\\" not in name}
+        if not files:
+            raise BadModelFile(f"There is no folder {prefix} in {archive}.", fix="Report it: the record is wrong.")
+        require_space(archive.parent, archive.stat().st_size, archive.name)
+        target.mkdir()
+        for name, read in files.items():
+            with read() as source, (target / name).open("wb") as made:
+                shutil.copyfileobj(source, made)
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[dict[str, Callable[[], IO[bytes]]]]:
+    """The plain files in a wheel or an sdist, by their paths, each with what opens it."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as stored:
+            yield {one.filename: partial_(stored.open, one) for one in stored.infolist() if not one.is_dir()}
+        return
+    with tarfile.open(archive) as packed:
+        files = [one for one in packed.getmembers() if one.isfile()]
+        yield {one.name: partial_(_member, packed, one) for one in files}
+
+
+def _member(packed: tarfile.TarFile, one: tarfile.TarInfo) -> IO[bytes]:
+    found = packed.extractfile(one)
+    assert found is not None  # noqa: S101 - it is a plain file
+    return found
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from workbench.engines.fake import FakeEngine
 from workbench.engines.fake_server import Script
 from workbench.evidence import Measured
 from workbench.machine import Calibration, Cpu, Disk, Machine, Memory
-from workbench.models import Architecture, Model, Tensor
+from workbench.models import Architecture, Model, SpeechModel, Tensor, assets, speech_files
 from workbench.planning import Plan, plan
 from workbench.units import GIB
 
@@ -86,6 +86,36 @@ def engine_plan(embedded_model: Model, machine: Machine, written: Callable[[str,
 def embedded_model(embedded_model_path: Path) -> Model:
     """What the embedded model is; nothing is loaded."""
     return models.get(embedded_model_path)
+
+
+@pytest.fixture(scope="session")
+def speech_model_path() -> Path:
+    """The embedded speech model and what the engines make of it, kept in the user's cache."""
+    with _users_home():
+        model = models.get("whisper-tiny.en")
+        for container, format_name in (("whisper", "FP32"), ("ggml", "F16")):
+            models.convert(model, container, format_name)
+        return model.path
+
+
+@pytest.fixture
+def speech_model(speech_model_path: Path, home: Path) -> SpeechModel:
+    """What it is; the files made of it are at hand."""
+    made = home / "cache" / "converted"
+    made.mkdir(parents=True)
+    model = replace(speech_files.read(speech_model_path, name="whisper-tiny.en"), licence="MIT")
+    with _users_home():
+        written = [models.convert(model, *target) for target in (("whisper", "FP32"), ("ggml", "F16"))]
+    for path in written:
+        (made / path.name).symlink_to(path)
+    return model
+
+
+@pytest.fixture(scope="session")
+def clips() -> list[Path]:
+    """The five recordings of LibriVox, in order."""
+    with _users_home():
+        return sorted(assets.fetch("librivox-clips").glob("*.wav"))
 
 
 @pytest.fixture

@@ -77,6 +77,15 @@ def _add_running(command: Callable[..., argparse.ArgumentParser]) -> None:
     _add_sampling_options(run)
     _add_plan_options(run)
 
+    heard = command("transcribe", running.transcribe, "Write down what is said in a recording.")
+    heard.add_argument("recording", help="a file in any format that FFmpeg opens")
+    heard.add_argument("--model", default="whisper-tiny.en", help="a speech model (default: the embedded one)")
+    heard.add_argument("--as", dest="form", choices=("text", "srt", "vtt"), default="text", help="how to print it")
+    heard.add_argument("--language", help="what is spoken, such as en; found out where the model knows several")
+    heard.add_argument("--prompt", help="text that comes before, with names as they are written")
+    _add_engine_options(heard)
+    heard.set_defaults(context=None, concurrency=1)
+
     deploy = command("deploy", running.deploy, "Serve a model in the background until `workbench stop`.")
     deploy.add_argument("model")
     deploy.add_argument("--port", type=_port, help="port on 127.0.0.1 (default: a free one)")
@@ -199,11 +208,16 @@ def _gib(text: str) -> float:
 
 
 def _add_plan_options(sub: argparse.ArgumentParser, *, brief: bool = False) -> None:
-    sub.add_argument("--engine", default="auto", help="engine to use (default: the first that can)")
+    _add_engine_options(sub, brief=brief)
     sub.add_argument("--context", type=int, help="tokens of prompt and answer together (default: 2048)")
     if not brief:
-        sub.add_argument("--format", help="format of the weights, such as BF16 or NF4 (default: the file's own)")
         sub.add_argument("--concurrency", type=int, default=1, help="requests served at once (default: 1)")
+
+
+def _add_engine_options(sub: argparse.ArgumentParser, *, brief: bool = False) -> None:
+    sub.add_argument("--engine", default="auto", help="engine to use (default: the first that can)")
+    if not brief:
+        sub.add_argument("--format", help="format of the weights, such as BF16 or NF4 (default: the file's own)")
         sub.add_argument("--threads", type=int, help="CPU threads (default: chosen by what else runs)")
 
 

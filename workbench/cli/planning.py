@@ -83,7 +83,7 @@ def _pick(options: argparse.Namespace) -> None:
     wanted = () if options.engine == "auto" else (options.engine,)
     with Status(quiet=options.json) as status:
         found = planning.pick(
-            models.get(options.model), options.use, machine=_machine(options, status), pairs=Ledger().pairs(),
+            models.get_text(options.model), options.use, machine=_machine(options, status), pairs=Ledger().pairs(),
             context=options.context, lossy=options.lossy, engines=wanted,
         )  # fmt: skip
     if not options.json:

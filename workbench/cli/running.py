@@ -111,6 +111,22 @@ def _speed(answer: Any) -> str:
     return f"[{', '.join(parts)}{how}]"
 
 
+def transcribe(options: argparse.Namespace) -> None:
+    from workbench import deployment
+
+    with (
+        Status(quiet=options.json) as status,
+        deployment.deploy(make_plan(options, status), progress=status) as running,
+    ):
+        asked = {name: getattr(options, name) for name in ("language", "prompt") if getattr(options, name)}
+        found = running.transcribe(options.recording, progress=status, **asked)
+        if found.cut_short:
+            status.note(f"workbench: the recording could not be read to its end: {found.cut_short}")
+    if not options.json:
+        print({"text": found.text, "srt": found.srt, "vtt": found.vtt}[options.form])
+    print_json(options, found.to_dict())
+
+
 def deploy(options: argparse.Namespace) -> None:
     from workbench import deployment
     from workbench.report import text

@@ -25,6 +25,7 @@ from workbench.deployment import failures, registry
 from workbench.deployment import lease as leases
 from workbench.deployment import state as states
 from workbench.deployment.state import State
+from workbench.deployment.stream import Stream
 from workbench.deployment.watchdog import TERMINATE_S, Orders
 from workbench.engines import Endpoint, Engine
 from workbench.errors import BadModelFile, PortTaken, ServerDied, UsageError
@@ -38,7 +39,7 @@ from workbench.units import now
 if TYPE_CHECKING:
     import openai
 
-    from workbench.deployment.stream import Stream
+    from workbench.deployment.transcripts import Transcript
 
 PORT_ATTEMPTS = 4
 
@@ -89,8 +90,6 @@ class Deployment:
         prompt: a question, or a list of messages with role and content. Further options go to the API as they are.
         Raises UsageError when the prompt does not fit the context, ServerDied when the server goes away.
         """
-        from workbench.deployment.stream import Stream  # half a second; not every user of a deployment talks to it
-
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if system:
             messages.insert(0, {"role": "system", "content": system})
@@ -115,12 +114,20 @@ class Deployment:
         suffix: what comes after the gap, for models that can fill one in (`infill`). Raises UsageError when this one
         cannot, and what `stream` raises.
         """
-        from workbench.deployment.stream import Stream
-
         if suffix is not None:
             prompt = self._infill_prompt(prompt, suffix)
         given = {"prompt": prompt, "max_tokens": max_tokens, "temperature": temperature, **options}
         return Stream(self._state, {name: value for name, value in given.items() if value is not None})
+
+    def transcribe(self, recording: str | Path, *, progress: Progress | None = None, **options: Any) -> Transcript:
+        """Write down what is said in a recording, in any format that FFmpeg opens.
+
+        options: language ('en'), prompt, temperature. `progress` hears how far it is, and may raise to end the work.
+        Raises UsageError for what cannot be transcribed, ServerDied when the server goes away.
+        """
+        from workbench.deployment import transcripts
+
+        return transcripts.transcribe(self, recording, progress=progress, **options)
 
     @property
     def infill(self) -> Infill | None:

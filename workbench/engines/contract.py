@@ -21,7 +21,7 @@ from workbench.machine import Accelerator, Machine
 from workbench.models import Model
 
 if TYPE_CHECKING:
-    from workbench.engines.runtime import TextRuntime
+    from workbench.engines.runtime import SpeechRuntime, TextRuntime
 
 AnyModel = TypeVar("AnyModel")
 
@@ -189,7 +189,7 @@ class Engine(ABC, Generic[AnyModel]):
         quantizes while it loads."""
         return format_name
 
-    def runtime(self, path: Path, settings: Settings) -> TextRuntime:
+    def runtime(self, path: Path, settings: Settings) -> TextRuntime | SpeechRuntime:
         """Load the model into this process: for engines that `workbench.deployment.server` hosts, and only there."""
         raise NotImplementedError(f"{self.title} is a server of its own")
 

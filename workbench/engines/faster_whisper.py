@@ -1,4 +1,4 @@
-"""faster-whisper: Whisper on CTranslate2. It predicts; the workbench cannot start it yet.
+"""faster-whisper: Whisper on CTranslate2, hosted by the workbench's server.
 
 Windows of one recording can be transcribed together: `Settings.concurrency` says how many.
 """
@@ -6,10 +6,12 @@ Windows of one recording can be transcribed together: `Settings.concurrency` say
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from workbench.engines import whisper, whisper_memory
-from workbench.engines.contract import Availability, Engine, Settings
-from workbench.engines.device_memory import prediction_only
+from workbench.engines.contract import Settings
+from workbench.engines.runtime import SpeechRuntime
+from workbench.engines.speech_engine import SpeechEngine
 from workbench.engines.whisper import Habits
 from workbench.engines.workload import Workload
 from workbench.evidence import Breakdown, Estimate
@@ -17,24 +19,21 @@ from workbench.machine import Machine
 from workbench.models.speech import SpeechModel
 
 
-class FasterWhisper(Engine[SpeechModel]):
+class FasterWhisper(SpeechEngine):
     """Predicts the memory and speed of faster-whisper."""
 
     name = "faster-whisper"
     title = "faster-whisper"
     formats = frozenset({"FP32", "FP16", "BF16", "INT8"})
-    capabilities = frozenset({"transcribe"})
     runtimes = frozenset({"cpu", "cuda"})
+    container = "ctranslate2"
+    library = ("faster_whisper", "faster-whisper")
+    usual = "FP16"
 
-    starts = False
+    def runtime(self, path: Path, settings: Settings) -> SpeechRuntime:
+        from workbench.engines.faster_whisper_runtime import FasterWhisperRuntime
 
-    def available(self, machine: Machine | None = None) -> Availability:
-        return prediction_only(self.title, "faster-whisper")
-
-    def supports(self, model: SpeechModel) -> Availability:
-        if model.format not in self.formats:
-            return Availability(False, f"faster-whisper does not run {model.format}.", "Choose FP16 or INT8.")
-        return Availability(True)
+        return FasterWhisperRuntime(path, settings)
 
     def memory(self, model: SpeechModel, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
         return whisper_memory.of_ctranslate(model, settings, machine)

@@ -1,4 +1,4 @@
-"""OpenAI's own Whisper on PyTorch. It predicts; the workbench cannot start it yet.
+"""OpenAI's own Whisper on PyTorch, hosted by the workbench's server; what is loaded is in `openai_whisper_runtime`.
 
 It holds the weights in 32 bits and casts them, layer by layer, every time they are used.
 """
@@ -6,10 +6,12 @@ It holds the weights in 32 bits and casts them, layer by layer, every time they 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from workbench.engines import whisper, whisper_memory
-from workbench.engines.contract import Availability, Engine, Settings
-from workbench.engines.device_memory import prediction_only
+from workbench.engines.contract import Settings
+from workbench.engines.runtime import SpeechRuntime
+from workbench.engines.speech_engine import SpeechEngine
 from workbench.engines.whisper import Habits
 from workbench.engines.workload import Workload
 from workbench.evidence import Breakdown, Estimate
@@ -17,24 +19,25 @@ from workbench.machine import Machine
 from workbench.models.speech import SpeechModel
 
 
-class OpenAIWhisper(Engine[SpeechModel]):
+class OpenAIWhisper(SpeechEngine):
     """Predicts the memory and speed of openai-whisper."""
 
     name = "openai-whisper"
     title = "OpenAI Whisper"
     formats = frozenset({"FP16", "FP32"})
-    capabilities = frozenset({"transcribe"})
     runtimes = frozenset({"cpu", "cuda"})
+    container = "whisper"
+    library = ("whisper", "openai-whisper")
+    usual = "FP32"
 
-    starts = False
+    def stored_format(self, format_name: str) -> str:
+        """It holds 32 bits whatever it computes in."""
+        return "FP32"
 
-    def available(self, machine: Machine | None = None) -> Availability:
-        return prediction_only(self.title, "openai-whisper")
+    def runtime(self, path: Path, settings: Settings) -> SpeechRuntime:
+        from workbench.engines.openai_whisper_runtime import OpenAIWhisperRuntime
 
-    def supports(self, model: SpeechModel) -> Availability:
-        if model.format not in self.formats:
-            return Availability(False, f"openai-whisper runs FP16 and FP32, not {model.format}.", "Choose FP16.")
-        return Availability(True)
+        return OpenAIWhisperRuntime(path, settings)
 
     def memory(self, model: SpeechModel, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
         return whisper_memory.of_pytorch(model, settings, machine)

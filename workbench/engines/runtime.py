@@ -12,8 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workbench.engines.contract import ImageShape, Launch, Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 API_KEY = "WORKBENCH_API_KEY"
 
@@ -64,6 +69,51 @@ class TextRuntime(ABC):
 
         None comes between the parts of a long prompt, so that others get their turn and the request can be cancelled.
         Closing the iterator frees what it holds. Several may be advanced in turns; each has its own cache.
+        """
+
+
+#: Samples per second of the sound that every model here listens to.
+SAMPLE_RATE = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """How a recording is transcribed. language: its code ('en'), found out by the model when None; prompt: text that
+    comes before; temperature: 0 takes the likeliest, and more where that fails; translate: into English."""
+
+    language: str | None = None
+    prompt: str = ""
+    temperature: float = 0.0
+    translate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a transcript: where it begins and ends, in seconds of the recording, and its text."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """How far the work has come, in seconds of the recording; language: the one that is spoken, once it is known."""
+
+    until_s: float
+    language: str | None = None
+
+
+class SpeechRuntime(ABC):
+    """A model that transcribes, in this process. languages: codes of those it knows, one for an English-only model."""
+
+    languages: tuple[str, ...]
+
+    @abstractmethod
+    def transcribe(self, sound: NDArray[np.float32], asked: Listening) -> Generator[Segment | Heard, None, None]:
+        """Segments in order, and in between how far it is; sound: mono, SAMPLE_RATE samples a second, -1 to 1.
+
+        Closing the iterator ends the work within one window of 30 s.
         """
 
 

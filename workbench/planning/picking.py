@@ -133,7 +133,7 @@ def pick(
     pairs: what was predicted and measured here (`Ledger.pairs`); lossy: also formats of fewer bits than the file has;
     engines: only these. Raises UsageError for an unknown use, and what `workbench.plan` raises for the model.
     """
-    found = models.get(model) if isinstance(model, str) else model
+    found = models.get_text(model) if isinstance(model, str) else model
     purpose = use(wanted) if isinstance(wanted, str) else wanted
     machine = machine or calibrate(probe())
     count = threads.choose_for(machine)  # looked at once: every candidate runs on the same machine

@@ -5,7 +5,7 @@ What could run elsewhere, or after a download, is `configuration` and `choices`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from workbench import engines, models
 from workbench.engines import CHAT, Availability, Engine, Settings, Workload
@@ -13,8 +13,8 @@ from workbench.engines.apps.engine import Listed
 from workbench.engines.llamacpp import CACHE_BLOCK_VALUES
 from workbench.errors import EngineUnavailable, UnsupportedModel, UsageError
 from workbench.machine import Machine, calibrate, probe
-from workbench.models import Model
-from workbench.planning import listed
+from workbench.models import Model, SpeechModel
+from workbench.planning import listed, speech
 from workbench.planning import threads as thread_choice
 from workbench.planning.plans import Plan, Refusal, predict
 from workbench.planning.shapes import can_take, obtainable, settings_format, shape_text
@@ -28,7 +28,7 @@ QUANTIZED_CACHE_TYPES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 
 
 def plan(
-    model: str | Model,
+    model: str | Model | SpeechModel,
     *,
     machine: Machine | None = None,
     engine: str | Engine[Any] = "auto",
@@ -39,17 +39,22 @@ def plan(
     cache_type: str = "f16",
     flash_attention: bool = True,
     prompt_cache_bytes: int = 0,
+    beam: int = 1,
     workload: Workload = CHAT,
 ) -> Plan:
     """Plan a deployment of `model` on `machine` (this one by default, calibrated once).
 
     format: of the weights, as `models.formats` names it; the file's own, or the engine's usual one, when not given;
     context: tokens of prompt and answer together; DEFAULT_CONTEXT, or all the model has if that is less;
-    cache_type: element type of the KV cache, see `check_cache_type`; the other settings are those of `Settings`.
+    cache_type: element type of the KV cache, see `check_cache_type`; beam: of models that transcribe, which have no
+    context; the other settings are those of `Settings`.
     Raises UnknownName, BadModelFile, UnsupportedModel, EngineUnavailable or UsageError.
     """
     if isinstance(model, str):
-        model = _named(model, engine) or models.get(model)
+        model = cast("Model | SpeechModel", _named(model, engine) or models.get(model))
+    if isinstance(model, SpeechModel):
+        common: dict[str, Any] = {"machine": machine, "engine": engine, "format": format, "threads": threads}
+        return speech.plan(model, **common, concurrency=check_concurrency(concurrency), beam=beam)
     if isinstance(model, Listed):
         asked = {"context": context or DEFAULT_CONTEXT, "concurrency": check_concurrency(concurrency)}
         return listed.plan(model, engine, machine, **asked, workload=workload)

@@ -7,7 +7,7 @@ from typing import Any
 from workbench import models
 from workbench.engines import Availability, Engine
 from workbench.engines.device_memory import weight_format
-from workbench.models import AnyModel, Model
+from workbench.models import AnyModel, Model, SpeechModel
 
 #: What is taken when nobody names a format: the usual one of each container.
 USUAL_FORMAT = {"gguf": "Q4_K_M", "safetensors": "BF16", "onnx": "ONNX-int4"}
@@ -50,7 +50,7 @@ def _is_named(model: Model, format_name: str) -> bool:
     return model.path is not None and model.quantization == name
 
 
-def obtainable(model: Model, engine: Engine[Any]) -> Availability:
+def obtainable(model: Model | SpeechModel, engine: Engine[Any]) -> Availability:
     """Say whether there is a file that the engine opens, or one that it can be made of."""
     stored = engine.stored_format(model_format(model))
     if model.path or engine.keeps_models or models.can_convert(model, engine.container, stored):

@@ -69,7 +69,7 @@ def tour(
     report(None, "looking at this machine")
     machine = calibrate(probe(), progress=report)
     report(None, f"getting {model}")
-    found = models.get(model, progress=lambda done, total, what: report(done / total if total else None, what))
+    found = models.get_text(model, progress=lambda done, total, what: report(done / total if total else None, what))
     plan = planning.plan(found, machine=machine, engine=engine, context=context)
     if on_plan:
         on_plan(plan)

@@ -57,7 +57,7 @@ def plans(model: str, chosen: Sequence[str], **settings: Any) -> list[Plan]:
 
     settings: those of `workbench.plan`, which says what it raises for a choice that cannot run.
     """
-    found = models.get(model)
+    found = models.get_text(model)
     made = [planning.plan(found, **options(one), **settings) for one in chosen]
     if len(made) == 1:
         others = (one.name for one in listed() if one.name != made[0].engine.name)

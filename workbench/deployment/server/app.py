@@ -12,16 +12,18 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from workbench.deployment.server import text
+from workbench.deployment.server import speech, text
 from workbench.deployment.server.metrics import CONTENT_TYPE_LATEST, Metrics
 from workbench.deployment.server.refusals import Refused, as_json, invalid, of_status
 from workbench.deployment.server.running import ClientGone
 from workbench.deployment.server.scheduler import Scheduler
 
 #: The routes of each kind of model, by the capability that its engine names.
-ROUTES: dict[str, APIRouter] = {"chat": text.router}
+ROUTES: dict[str, APIRouter] = {"chat": text.router, "transcribe": speech.router}
 #: A body may have this many bytes, or so many for each token of the context, whichever is more.
 LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN = 1 << 20, 32
+#: A recording may have this many: hours of it, uncompressed. Bodies of that size lie on the disk, not in memory.
+RECORDING_BYTES = 4 << 30
 
 
 def make_app(
@@ -35,7 +37,8 @@ def make_app(
     for capability, router in ROUTES.items():
         if capability in capabilities:
             app.include_router(router)
-    most_bytes = max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * context)
+    transcribes = "transcribe" in capabilities
+    most_bytes = RECORDING_BYTES if transcribes else max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * context)
     app.add_middleware(Gate, api_key=api_key, most_bytes=most_bytes, metrics=state.metrics)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
@@ -102,7 +105,7 @@ _UNAUTHORIZED = Refused("The key is missing or wrong.", status=401, code="invali
 
 
 def _too_large(most_bytes: int) -> Refused:
-    return Refused(f"The body is larger than {most_bytes} bytes: such a prompt cannot fit.", status=413)
+    return Refused(f"The body is larger than the {most_bytes} bytes that are taken.", status=413)
 
 
 # -- errors ----------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -13,9 +12,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from workbench.deployment.server.refusals import SHOWN, Refused, as_json, prompt_too_long
+from workbench.deployment.server.refusals import Refused, as_json, prompt_too_long
 from workbench.deployment.server.requests import Asked, ChatAsked, CompletionAsked
 from workbench.deployment.server.running import ClientGone, EventStream, events_of
+from workbench.deployment.server.served import check_model, event
 from workbench.deployment.server.stops import StopCutter
 from workbench.engines.runtime import TextRuntime
 
@@ -54,7 +54,7 @@ async def complete(asked: CompletionAsked, request: Request) -> Response:
 async def _answer(
     request: Request, asked: Asked, shape: _Shape, tokens: Callable[[TextRuntime], Sequence[int]]
 ) -> Response:
-    _check_model(request, asked.model)
+    check_model(request, asked.model)
     pieces = _measured(request, events_of(request, lambda runtime: pieces_of(runtime, asked, tokens)))
     if asked.stream:
         return EventStream(_lines(pieces, shape, wants_usage=asked.wants_usage))
@@ -63,14 +63,6 @@ async def _answer(
         async for piece in pieces:
             text.append(piece.text)
     return as_json(shape.whole("".join(text), piece))
-
-
-def _check_model(request: Request, name: str) -> None:
-    served = request.app.state.served_model
-    if name != served:
-        request.app.state.metrics.ended("refused")
-        raise Refused(f"There is no model {name[:SHOWN]!r} here; there is {served!r}.", status=404, param="model",
-                      code="model_not_found")  # fmt: skip
 
 
 # -- in the engine's thread ------------------------------------------------------------------------------------
@@ -135,22 +127,18 @@ async def _lines(
     try:
         async with aclosing(pieces):
             async for piece in pieces:
-                yield _event(shape.chunk(piece, first=not started) | usage)
+                yield event(shape.chunk(piece, first=not started) | usage)
                 started = True
     except ClientGone:
         return
     except Refused as refused:
         if not started:
             raise
-        yield _event(refused.body)
+        yield event(refused.body)
         return
     if wants_usage:
-        yield _event(shape.envelope | {"choices": [], "usage": _usage(piece)})
+        yield event(shape.envelope | {"choices": [], "usage": _usage(piece)})
     yield DONE
-
-
-def _event(fields: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(fields, separators=(",", ":")).encode() + b"\n\n"
 
 
 def _usage(piece: Piece) -> dict[str, int]:

@@ -113,13 +113,13 @@ class AppEngine(TextEngine):
             return self._described(self.app.find(name))
         except UnknownName as unknown:
             with suppress(UnknownName):
-                return models.get(name)
+                return models.get_text(name)
             raise unknown from None
         except EngineUnavailable:
             if self._attaches():
                 raise
         with suppress(UnknownName):
-            return models.get(name)
+            return models.get_text(name)
         return Listed(name, f"{self.title} does not run and cannot be asked what {name} is")
 
     def _described(self, listed: AppModel) -> Model | Listed:

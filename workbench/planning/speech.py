@@ -1,0 +1,75 @@
+"""Planning a model that transcribes: which engine here, and how; the rest is as for language."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench import engines
+from workbench.engines import Engine, Settings
+from workbench.engines.workload import CHAT
+from workbench.errors import EngineUnavailable, UnsupportedModel, UsageError
+from workbench.machine import Machine, calibrate, probe
+from workbench.models import SpeechModel
+from workbench.planning import threads as thread_choice
+from workbench.planning.plans import Plan, Refusal, predict
+from workbench.planning.shapes import obtainable, shape
+
+
+def plan(
+    model: SpeechModel,
+    *,
+    machine: Machine | None = None,
+    engine: str | Engine[Any] = "auto",
+    format: str | None = None,  # noqa: A002 - the field's own word
+    concurrency: int = 1,
+    threads: int | thread_choice.Threads | None = None,
+    beam: int = 1,
+) -> Plan:
+    """A deployment of `model` here; beam: how many ways a search follows at once, 1 takes the likeliest word.
+
+    Recordings are transcribed one after the other, whatever `concurrency` is: it counts those that may wait inside.
+    Raises EngineUnavailable, UnsupportedModel or UsageError.
+    """
+    machine = machine or calibrate(probe())
+    refused: list[Refusal] = []
+    for candidate in _candidates(engine):
+        made, obstacle = _shaped(model, candidate, format, machine)
+        if obstacle is None:
+            break
+        refused.append(obstacle)
+    else:
+        wrong_kind = all("transcribe" not in one.capabilities for one in _candidates(engine))
+        error = UsageError if wrong_kind else UnsupportedModel if format else EngineUnavailable
+        raise error(" ".join(one.reason for one in refused), fix=refused[-1].fix)
+    count = thread_choice.counted(threads, machine)
+    settings = Settings(
+        model.name, made.format, context=made.text_context, concurrency=concurrency, beam=beam,
+        threads=count.decode, prefill_threads=count.prefill,
+    )  # fmt: skip
+    version = candidate.available(machine).version or ""
+    reasons = (f"{candidate.title} transcribes with {made.format} weights here ({version})", count.reason)
+    return predict(made, candidate, settings, machine, CHAT, version=version, reasons=reasons, refused=tuple(refused))
+
+
+def _candidates(engine: str | Engine[Any]) -> list[Engine[Any]]:
+    if isinstance(engine, Engine):
+        return [engine]
+    if engine != "auto":
+        return [engines.get(engine)]
+    every = (engines.get(name) for name in engines.ENGINES if name != "fake")
+    return [one for one in every if one.starts and "transcribe" in one.capabilities]
+
+
+def _shaped(
+    model: SpeechModel, engine: Engine[Any], format_name: str | None, machine: Machine
+) -> tuple[Any, Refusal | None]:
+    """The model as this engine runs it, or why it does not."""
+    if "transcribe" not in engine.capabilities:
+        reason = f"{model.name} is a model for speech, and {engine.title} does not transcribe."
+        return None, Refusal(engine.name, reason, "Leave the engine out, or name one that transcribes.")
+    made = shape(model, engine, format_name)
+    assert isinstance(made, SpeechModel)  # noqa: S101 - a model stays of its kind
+    for obstacle in (engine.supports(made), obtainable(made, engine), engine.available(machine)):
+        if not obstacle.ok:
+            return None, Refusal(engine.name, obstacle.reason, obstacle.fix)
+    return made, None

@@ -101,7 +101,7 @@ def race(
     """
     check_repeats(repeats)
     ledger, report = ledger or Ledger(), progress or (lambda fraction, text: None)
-    found = models.get(model) if isinstance(model, str) else model
+    found = models.get_text(model) if isinstance(model, str) else model
     before = ledger.pairs()
     picks = [pick(found, use(name), pairs=before, lossy=lossy, engines=engines) for name in uses]
     total, done, races = sum(len(_starters(one)) for one in picks), 0, []

@@ -1,4 +1,7 @@
-"""Measure a text deployment: a warm-up, `repeats` equal requests, then the longest prompt for peak memory."""
+"""Measure a deployment: a warm-up, `repeats` equal requests, then the longest prompt for peak memory.
+
+What is asked of models that transcribe is in `speech`.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from workbench.errors import UsageError
 from workbench.evidence import Estimate, Measured
 from workbench.evidence.ledger import Ledger
 from workbench.machine import BusyMeter, PeakSampler, cpu_seconds, kept, probe, shared_bytes
+from workbench.measurement import speech
 from workbench.measurement.requests import Sample, run_request, template_overhead
 from workbench.measurement.together import Batch, measured, run_batch
 from workbench.models import weight_files
@@ -43,7 +47,7 @@ class Measurement:
     workload: Workload
     predictions: Mapping[str, Estimate]
     values: Mapping[str, Measured]
-    samples: tuple[Sample, ...]
+    samples: tuple[Any, ...]
     environment: Mapping[str, Any]
     created: str
     number: int
@@ -71,27 +75,26 @@ def measure(
     *,
     repeats: int = 5,
     peak_memory: bool = True,
+    recording: str | Path | None = None,
     ledger: Ledger | None = None,
     progress: Progress | None = None,
 ) -> Measurement:
     """Measure a deployment with the workload of its plan and store the result in the ledger beside the prediction.
 
-    peak_memory: also over the longest prompts, which may take longer than all the rest.
+    peak_memory: also over the longest prompts, which may take longer than all the rest; recording: what a speech model
+    transcribes, one of LibriVox's by default.
     Raises UsageError for fewer than one repeat, ServerDied when the server goes away meanwhile.
     """
     check_repeats(repeats)
     report = progress or (lambda fraction, text: None)
     plan = deployment.plan_dict
-    workload, context = Workload(**plan["workload"]), int(plan["settings"]["context"])
-    options = engines.get(plan["engine"]).benchmark_options
+    workload, engine = Workload(**plan["workload"]), engines.get(plan["engine"])
     with alone(report), failures.explained(deployment.state):
         others = BusyMeter(deployment.pids())
-        samples, cpu_cores = _latency(deployment, workload, repeats, options, report)
-        batches = _batches(deployment, workload, repeats, options, report)
-        values = {**_values(samples, cpu_cores), **(measured(batches) if batches else {})}
-        if peak_memory:
-            report(0.8, f"longest prompt: {context - PEAK_ANSWER_TOKENS} tokens")
-            values = {"memory_peak": _peak_memory(deployment, context, options), **values}
+        if "transcribe" in engine.capabilities:
+            samples, values = _speech(deployment, recording, repeats, peak_memory, report)
+        else:
+            samples, values = _text(deployment, repeats, peak_memory, report)
     report(1.0, "measured")
     environment, created = {**environment_of(plan), OTHERS: round(others.cores(), 2)}, now()
     ledger = ledger or Ledger()
@@ -101,6 +104,33 @@ def measure(
         plan["id"], plan["model"], plan["engine"], workload, deployment.predictions, values, tuple(samples),
         environment, created, number,
     )  # fmt: skip
+
+
+def _text(
+    deployment: Deployment, repeats: int, peak_memory: bool, report: Progress
+) -> tuple[list[Any], dict[str, Measured]]:
+    plan = deployment.plan_dict
+    workload, context = Workload(**plan["workload"]), int(plan["settings"]["context"])
+    options = engines.get(plan["engine"]).benchmark_options
+    samples, cpu_cores = _latency(deployment, workload, repeats, options, report)
+    batches = _batches(deployment, workload, repeats, options, report)
+    values = {**_values(samples, cpu_cores), **(measured(batches) if batches else {})}
+    if peak_memory:
+        report(0.8, f"longest prompt: {context - PEAK_ANSWER_TOKENS} tokens")
+        values = {"memory_peak": _peak_memory(deployment, context, options), **values}
+    return samples, values
+
+
+def _speech(
+    deployment: Deployment, recording: str | Path | None, repeats: int, peak_memory: bool, report: Progress
+) -> tuple[list[Any], dict[str, Measured]]:
+    path = Path(recording).expanduser() if recording else speech.sample()
+    samples = speech.readings(deployment, path, repeats, report)
+    values = speech.values(samples)
+    if peak_memory:
+        report(0.7, f"{speech.PEAK_S:g} s of sound")
+        values = {"memory_peak": speech.peak_memory(deployment, path), **values}
+    return samples, values
 
 
 @contextmanager

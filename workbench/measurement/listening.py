@@ -1,0 +1,57 @@
+"""The same recording on several engines: what each wrote down, how wrong it is, how long it took, and its memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.deployment import Deployment
+from workbench.deployment.transcripts import Transcript
+from workbench.evidence import Estimate
+from workbench.machine import PeakSampler
+from workbench.measurement.compared import label
+from workbench.measurement.quality.speech import WordErrors, word_errors
+from workbench.planning import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Listened:
+    """One engine's transcript. took_s: seconds of work; peak_bytes: of the server's memory meanwhile; errors: beside
+    what is really said, None where nobody knows."""
+
+    plan: Plan
+    transcript: Transcript
+    took_s: float
+    peak_bytes: int
+    errors: WordErrors | None = None
+
+    @property
+    def label(self) -> str:
+        """Engine and format."""
+        return label(self.plan)
+
+    @property
+    def predicted(self) -> Mapping[str, Estimate]:
+        """What was predicted before it ran."""
+        return self.plan.predictions
+
+    @property
+    def measured(self) -> Mapping[str, float]:
+        """The same quantities as they came out; a server that just started has read its model once."""
+        return {"real_time_factor": self.took_s / self.transcript.duration_s, "memory_peak": float(self.peak_bytes)}
+
+
+def listen(
+    deployment: Deployment, plan: Plan, recording: str | Path, wanted: str = "", *, language: str | None = None,
+    progress: Callable[[float | None, str], None] | None = None,
+) -> Listened:  # fmt: skip
+    """Transcribe once and count; wanted: what is really said, where it is known."""
+    options = {"language": language} if language else {}
+    with PeakSampler(deployment.state.root_pid()) as sampler:
+        begin = time.perf_counter()
+        found = deployment.transcribe(recording, progress=progress, **options)
+        took = time.perf_counter() - begin
+    errors = word_errors(wanted, found.text) if wanted.strip() else None
+    return Listened(plan, found, took, sampler.peak_bytes, errors)

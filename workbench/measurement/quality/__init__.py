@@ -1,0 +1,1 @@
+"""How good what a model makes is, beside what it should be."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.ui.conftest import home_with_model  # noqa: F401  a fixture
+from tests.ui.conftest import home_with_model, home_with_speech  # noqa: F401  fixtures
 from workbench.ui.record import recorded
 
 ROOT = Path(__file__).parents[2]

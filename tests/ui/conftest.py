@@ -29,6 +29,19 @@ def home_with_model(home: Path, embedded_model_path: Path) -> Path:
     return home
 
 
+@pytest.fixture
+def home_with_speech(home: Path, speech_model_path: Path, clips: list[Path]) -> Path:
+    """A home of this test in which the embedded speech model, what engines make of it, and the clips are at hand."""
+    cache = clips[0].parents[3]
+    (home / "cache").mkdir(parents=True)
+    for name in ("assets", "converted", "verified"):
+        if (cache / name).exists():
+            (home / "cache" / name).symlink_to(cache / name)
+    if (cache / "calibration.json").exists():
+        shutil.copy(cache / "calibration.json", home / "cache")
+    return home
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """Chromium of the system, headless."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from workbench.evidence import Estimate
 from workbench.measurement import Compared
+from workbench.measurement.listening import Listened
 from workbench.report.figures import MEASURED, PREDICTED, TEXT, bounds, safe, styled
 from workbench.units import MIB, format_value
 
@@ -31,6 +32,7 @@ AXES: Final = {
     "decode": Axis("tokens per second", "tok/s"),
     "ttft": Axis("time to first token, ms", "s", 1e-3),
     "memory_peak": Axis("memory, MiB", "B", MIB),
+    "real_time_factor": Axis("seconds of work for a second of sound", "ratio"),
 }
 
 
@@ -53,12 +55,17 @@ def ttft(found: Sequence[Compared]) -> go.Figure:
     return _styled(_beside(found, "ttft"), found, "ttft")
 
 
-def memory(found: Sequence[Compared]) -> go.Figure:
+def real_time(found: Sequence[Listened]) -> go.Figure:
+    """How long each engine works for a second of sound; below 1 it keeps up with a speaker."""
+    return _styled(_beside(found, "real_time_factor"), found, "real_time_factor")
+
+
+def memory(found: Sequence[Compared | Listened]) -> go.Figure:
     """The predicted peak of each engine's memory, which the longest prompt takes, and what it held after its answer."""
     return _styled(_beside(found, "memory_peak"), found, "memory_peak")
 
 
-def _beside(found: Sequence[Compared], name: str) -> Any:
+def _beside(found: Sequence[Compared | Listened], name: str) -> Any:
     import plotly.graph_objects as go
 
     scale, figure = AXES[name].scale, go.Figure()
@@ -88,7 +95,7 @@ def _beside(found: Sequence[Compared], name: str) -> Any:
     return figure
 
 
-def _styled(figure: Any, found: Sequence[Compared], name: str) -> Any:
+def _styled(figure: Any, found: Sequence[Compared | Listened], name: str) -> Any:
     labels = [safe(one.label) for one in found]
     figure.update_xaxes(title=AXES[name].title, rangemode="tozero", tickangle=0, nticks=6)
     figure.update_yaxes(
@@ -98,12 +105,12 @@ def _styled(figure: Any, found: Sequence[Compared], name: str) -> Any:
     return styled(figure, height=70 + 60 * len(labels), entries=len(figure.data))
 
 
-def _tick(one: Compared, name: str) -> str:
+def _tick(one: Compared | Listened, name: str) -> str:
     """Engine, format and value on two lines: half of a narrow page is for the bars."""
     return f"{safe(one.plan.engine.title)}<br>{safe(one.plan.model.quantization)}: <b>{_value(one, name)}</b>"
 
 
-def _value(one: Compared, name: str) -> str:
+def _value(one: Compared | Listened, name: str) -> str:
     """What was measured, or that it was only predicted."""
     if name in one.measured:
         return format_value(one.measured[name], AXES[name].unit)

@@ -1,0 +1,79 @@
+"""Chapter 6's panel: as widgets, and in a browser with three real engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.ui.looks import FIGURES, look
+from workbench.deployment.transcripts import Transcript
+from workbench.engines.runtime import Segment
+from workbench.evidence import Estimate
+from workbench.measurement.listening import Listened
+from workbench.measurement.quality.speech import word_errors
+from workbench.ui import speech
+from workbench.ui.dashboards import serve
+from workbench.ui.speech_model import SpeechModel, Steps
+
+
+def listened(said: str, wanted: str = "") -> Listened:
+    unknown = {"real_time_factor": Estimate.unknown("ratio", "?"), "memory_peak": Estimate.unknown("B", "?")}
+    plan: Any = SimpleNamespace(
+        engine=SimpleNamespace(title="Ears"), model=SimpleNamespace(quantization="FP16"), predictions=unknown
+    )
+    transcript = Transcript(said, (Segment(0.0, 2.0, said),), 2.0, "en")
+    return Listened(plan, transcript, 0.5, 10**8, word_errors(wanted, said) if wanted else None)
+
+
+def test_what_differs_is_marked_and_named() -> None:
+    html = speech._text(listened("he was knot old", "he was not an old"))
+    assert "knot (is: not)" in html and "(an is missing)" in html and html.count("<mark") == 2
+
+
+def test_what_an_engine_wrote_is_text_and_never_markup() -> None:
+    evil = listened("<img src=x onerror=alert(1)>")
+    for html in (speech._text(evil), speech._table([evil]), speech._downloads(evil)):
+        assert "<img" not in html
+
+
+def test_without_the_words_nobody_counts() -> None:
+    assert "unknown" in speech._table([listened("hello")])
+
+
+def test_a_recording_of_ones_own_opens_its_fields() -> None:
+    shown = speech.View(SpeechModel(Steps()))
+    assert "wb-hidden" in shown._path._dom_classes
+    shown._sample.value = ""
+    assert "wb-hidden" not in shown._path._dom_classes
+    shown._upload.value = ({"name": "a.wav", "content": memoryview(b"x"), "type": "", "size": 1, "last_modified": 0},)
+    assert shown.state.path.endswith("a.wav") and shown._path.value == shown.state.path
+
+
+@pytest.mark.browser
+@pytest.mark.engine
+@pytest.mark.usefixtures("home_with_speech")
+def test_three_engines_write_a_clip_down(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    with serve("06_speech_model", open_browser=False, block=False, announce=lambda _: None) as server:
+        page = open_page()
+        page.set_default_timeout(120_000)
+        page.goto(server.url)
+        page.get_by_label("Recording").select_option("Unless to be rather cold hearted")
+        page.get_by_role("button", name="Transcribe").click()
+        page.get_by_role("rowheader", name="OpenAI Whisper FP32").wait_for()
+        page.locator(FIGURES).first.wait_for()
+        assert page.locator(".wb-transcript").count() == 3
+        assert page.locator(".wb-transcript mark").count() == 0
+        look(page, "speech")
+        with page.expect_download() as waiting:
+            page.get_by_role("link", name="srt").first.click()
+        assert "-->" in Path(waiting.value.path()).read_text()
+        page.get_by_label("Recording").select_option(speech.OWN)
+        page.get_by_label("Path of a file").fill(str(tmp_path))
+        page.get_by_label("Path of a file").press("Enter")
+        page.get_by_role("button", name="Transcribe").click()
+        page.get_by_role("alert").get_by_text("There is no file").wait_for()
+        page.goto("about:blank")

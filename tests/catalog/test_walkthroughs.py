@@ -34,7 +34,7 @@ def test_its_models_are_described_in_the_catalog_and_its_tools_say_how_they_are_
     found = catalog.walkthrough(number)
     for model in found.models:
         for name in model.names:
-            assert models.describe(model.describe, name).file_bytes
+            assert models.describe(model.describe, name).weight_bytes
     known = {**catalog.apps(), **catalog.engines()}
     for tool in found.tools:
         assert set(known[tool].install) == {"Linux", "macOS", "Windows"}
@@ -47,6 +47,13 @@ def test_all_commands_of_the_guides_first_walkthrough_are_there_and_the_outdated
     assert statuses["ollama serve"] == "works"
     assert statuses["https://ollama.ai/"] == "renamed"
     assert statuses["python convert.py --outfile llama-7b-q4_0.gguf --model llama-7b"] == "outdated"
+
+
+def test_all_commands_of_the_guides_third_walkthrough_are_there() -> None:
+    statuses = {step.guide: step.status for step in catalog.walkthrough(3).steps}
+    assert statuses["git clone https://github.com/ggerganov/whisper.cpp"] == "renamed"
+    assert statuses["make"] == statuses["./main -m models/ggml-base.bin -f your-audio-file.mp3"] == "outdated"
+    assert statuses["bash ./models/download-ggml-model.sh base"] == "works"
 
 
 def test_a_status_nobody_knows_is_refused(tmp_path: Path) -> None:

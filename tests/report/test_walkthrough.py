@@ -78,3 +78,12 @@ def test_as_text_it_names_what_is_outdated_and_what_replaces_it(machine: Machine
     assert "ollama pull llama2:7b\n   outdated: Llama 2 is of July 2023" in shown
     assert "(not in the guide)\n   new: " in shown
     assert "90 %" not in shown
+
+
+def test_speech_takes_the_best_model_that_keeps_up(machine: Machine) -> None:
+    here = report.walkthrough(3, machine=machine)
+    assert here.plan.speed["real_time_factor"].known() <= 1
+    assert f"download-ggml-model.sh {here.model}" in commands(here) and f"ggml-{here.model}.bin" in commands(here)
+    card = report.walkthrough(3, machine=describe("RTX 4090", host=machine))
+    assert card.model == "large-v3" and card.plan.model.parameters > here.plan.model.parameters
+    assert "Real time" in text.walkthrough(here) and "keep up with a speaker" in here.why

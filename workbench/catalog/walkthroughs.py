@@ -15,12 +15,12 @@ STATUSES = ("works", "renamed", "outdated", "new")
 
 @dataclass(frozen=True, slots=True)
 class WalkthroughModel:
-    """A model to choose. describe: its name in the catalog; names: what the app calls it, by format; repository: on the
-    Hub, for tools that fetch files from there."""
+    """A model to choose. describe: its name in the catalog; names: what the app calls it, by format, most bits first;
+    repository: on the Hub, for tools that fetch files from there."""
 
     describe: str
     names: dict[str, str]
-    repository: str
+    repository: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class WalkthroughStep:
 @dataclass(frozen=True, slots=True)
 class Walkthrough:
     """One example. task: what its models do; tools: what it installs, with the program that tells that it is there;
-    models: the best first."""
+    models: the best first; engine: whose predictions choose among them."""
 
     name: str
     title: str
@@ -54,6 +54,7 @@ class Walkthrough:
     steps: tuple[WalkthroughStep, ...]
     source: str
     checked: date
+    engine: str = "llama.cpp"
 
 
 @cache

@@ -237,12 +237,17 @@ def cost_table(comparison: Comparison) -> str:
     return "\n".join([columns(lines), *(f"  assumed {line}" for line in comparison.assumed)])
 
 
+_SPEEDS = {"decode": "Decode", "real_time_factor": "Real time"}
+
+
 def walkthrough(found: Guidance) -> str:
     """A walk-through as text: the model that fits, then each command of the guide and what it is today."""
-    memory, decode = found.plan.memory[0].total, found.plan.decode
+    memory, speed = found.plan.memory[0].total, found.plan.speed
+    name = "decode" if "decode" in speed else "real_time_factor"
     lines = [
         f"Walk-through {found.number}: {found.title}", f"({found.about}; {found.system}, checked {found.checked})", "",
-        f"Model    {found.model}: {found.why}", f"Memory   {memory}: {found.plan.verdict}", f"Decode   {decode}",
+        f"Model    {found.model}: {found.why}", f"Memory   {memory}: {found.plan.verdict}",
+        f"{_SPEEDS[name]:<8} {speed[name]}",
     ]  # fmt: skip
     for number, step in enumerate(found.steps, 1):
         lines += ["", f"{number}. {step.guide or '(not in the guide)'}", f"   {step.status}: {step.why}"]

@@ -18,6 +18,9 @@ from workbench.planning.ranking import FAST_ENOUGH
 from workbench.report import text
 
 WINDOWS = "Windows"
+KEEPS_UP = 1.0  # seconds of work for a second of sound
+#: What a model must do to be fast enough, by task.
+GOALS = {"chat": f"answer with at least {FAST_ENOUGH:g} tok/s", "transcribe": "keep up with a speaker"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Guidance:
     """A walk-through for one system. model: what the app calls the one that was chosen, and why; plan: its memory and
-    speed by llama.cpp's terms."""
+    speed by the terms of the engine that the app runs."""
 
     number: str
     title: str
@@ -81,18 +84,26 @@ def walkthrough(number: int | str, *, machine: Machine | None = None, context: i
 
 def _choose(recorded: Walkthrough, machine: Machine, context: int | None) -> tuple[WalkthroughModel, Plan, str]:
     """The first model, in the format of most bits, that fits and is fast enough; else the smallest, whatever it is."""
+    asked: dict[str, Any] = {"context": context} if recorded.task == "chat" else {}
     tried = [
-        (model, planning.estimate(model.describe, machine=machine, engine="llama.cpp", format=name, context=context))
+        (model, planning.estimate(model.describe, machine=machine, engine=recorded.engine, format=name, **asked))
         for model in recorded.models
-        for name in sorted(model.names, reverse=True)  # Q8_0 before Q4_K_M
+        for name in model.names
     ]
     fitting = [(model, plan) for model, plan in tried if plan.verdict == "fits"]
-    fast = [(model, plan) for model, plan in fitting if (plan.decode.value or 0) >= FAST_ENOUGH]
+    fast = [(model, plan) for model, plan in fitting if _is_fast(plan)]
+    goal = GOALS[recorded.task]
     if fast:
-        return *fast[0], f"the first that fits and is predicted to answer with at least {FAST_ENOUGH:g} tok/s"
+        return *fast[0], f"the first that fits and is predicted to {goal}"
     if fitting:
-        return *fitting[-1], f"nothing that fits is predicted to reach {FAST_ENOUGH:g} tok/s; this one needs least"
+        return *fitting[-1], f"nothing that fits is predicted to {goal}; this one needs least"
     return *tried[-1], "nothing of this family is sure to fit here; this one needs least"
+
+
+def _is_fast(plan: Plan) -> bool:
+    if factor := plan.speed.get("real_time_factor"):
+        return factor.value is not None and factor.value <= KEEPS_UP
+    return (plan.decode.value or 0) >= FAST_ENOUGH
 
 
 def _step(step: WalkthroughStep, recorded: Walkthrough, system: str, words: dict[str, str]) -> Step:

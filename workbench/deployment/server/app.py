@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Collection
+from importlib import import_module
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -12,14 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from workbench.deployment.server import speech, text
 from workbench.deployment.server.metrics import CONTENT_TYPE_LATEST, Metrics
 from workbench.deployment.server.refusals import Refused, as_json, invalid, of_status
 from workbench.deployment.server.running import ClientGone
 from workbench.deployment.server.scheduler import Scheduler
 
-#: The routes of each kind of model, by the capability that its engine names.
-ROUTES: dict[str, APIRouter] = {"chat": text.router, "transcribe": speech.router}
+#: The modules with the routes of each kind of model, by the capability that its engine names; a server of one kind
+#: needs nothing of the others.
+ROUTES = {"chat": "workbench.deployment.server.text", "transcribe": "workbench.deployment.server.speech"}
 #: A body may have this many bytes, or so many for each token of the context, whichever is more.
 LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN = 1 << 20, 32
 #: A recording may have this many: hours of it, uncompressed. Bodies of that size lie on the disk, not in memory.
@@ -34,9 +35,9 @@ def make_app(
     state = app.state
     state.scheduler, state.served_model, state.metrics = scheduler, served_model, Metrics(scheduler)
     app.include_router(_common)
-    for capability, router in ROUTES.items():
+    for capability, module in ROUTES.items():
         if capability in capabilities:
-            app.include_router(router)
+            app.include_router(import_module(module).router)
     transcribes = "transcribe" in capabilities
     most_bytes = RECORDING_BYTES if transcribes else max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * context)
     app.add_middleware(Gate, api_key=api_key, most_bytes=most_bytes, metrics=state.metrics)

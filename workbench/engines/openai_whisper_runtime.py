@@ -28,10 +28,9 @@ class OpenAIWhisperRuntime(SpeechRuntime):
         torch.set_num_threads(settings.prefill_threads)
         with safe_open(path, "pt") as file:
             dimensions = {name: int(value) for name, value in file.metadata().items()}
-        with torch.device("meta"):
-            model = whisper.model.Whisper(whisper.model.ModelDimensions(**dimensions))
-        model.load_state_dict(load_file(path), strict=False, assign=True)
-        self._model, self._beam = _complete(model.eval()), settings.beam
+        model = whisper.model.Whisper(whisper.model.ModelDimensions(**dimensions))
+        model.load_state_dict(load_file(path), assign=True)
+        self._model, self._beam = model.eval(), settings.beam
         self.languages = tuple(LANGUAGES) if model.is_multilingual else ("en",)
 
     def transcribe(self, sound: NDArray[np.float32], asked: Listening) -> Generator[Segment | Heard, None, None]:
@@ -60,19 +59,6 @@ class OpenAIWhisperRuntime(SpeechRuntime):
         for one in found["segments"]:
             push(Segment(one["start"], one["end"], one["text"]))
         push(Heard(len(sound) / SAMPLE_RATE, found["language"]))
-
-
-def _complete(model: Any) -> Any:
-    """The buffers that are computed and no weights: the mask of the decoder and the heads that align words."""
-    import torch
-
-    context = model.dims.n_text_ctx
-    mask = torch.empty(context, context).fill_(-torch.inf).triu_(1)
-    model.decoder.register_buffer("mask", mask, persistent=False)
-    heads = torch.zeros(model.dims.n_text_layer, model.dims.n_text_head, dtype=torch.bool)
-    heads[model.dims.n_text_layer // 2 :] = True
-    model.register_buffer("alignment_heads", heads.to_sparse(), persistent=False)
-    return model
 
 
 def _temperatures(first: float) -> tuple[float, ...]:

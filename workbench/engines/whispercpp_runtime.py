@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from workbench.engines.contract import Settings
 from workbench.engines.pushed import Push, pushed
@@ -25,7 +25,7 @@ class WhisperCppRuntime(SpeechRuntime):
 
         search = BEAM_SEARCH if settings.beam > 1 else GREEDY
         where = {"use_gpu": False, "flash_attn": settings.flash_attention}
-        self._model = Model(str(path), params_sampling_strategy=search, context_params=where)
+        self._model = Model(str(path), params_sampling_strategy=search, context_params=cast(Any, where))
         self._threads, self._beam = settings.prefill_threads, settings.beam
         self.languages = tuple(Model.available_languages()) if _is_multilingual(self._model) else ("en",)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from workbench import engines
@@ -67,8 +68,11 @@ def _shaped(
     if "transcribe" not in engine.capabilities:
         reason = f"{model.name} is a model for speech, and {engine.title} does not transcribe."
         return None, Refusal(engine.name, reason, "Leave the engine out, or name one that transcribes.")
-    made = shape(model, engine, format_name)
+    foreign = bool(model.path) and model.container != engine.container
+    made = shape(model, engine, format_name or (getattr(engine, "usual", None) if foreign else None))
     assert isinstance(made, SpeechModel)  # noqa: S101 - a model stays of its kind
+    if foreign and made.path:  # the same format in another container
+        made = replace(made, path=None, made_from=model)
     for obstacle in (engine.supports(made), obtainable(made, engine), engine.available(machine)):
         if not obstacle.ok:
             return None, Refusal(engine.name, obstacle.reason, obstacle.fix)

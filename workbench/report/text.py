@@ -61,13 +61,14 @@ def plan(made: Plan) -> str:
     """The plan: what runs, on what, and what is predicted."""
     s, m = made.settings, made.model
     place = where(made) or "the CPU"
-    size = m.file_bytes if m.path else m.weight_bytes
+    size = m.file_bytes if m.path and hasattr(m, "file_bytes") else m.weight_bytes
+    context = f", context {s.context} tokens" if "decode" in made.speed else ""
     parts = f"{m.parameters / 1e6:,.0f} M parameters, {format_of(m)}, {format_bytes(size)}"
     lines = [
         machine(made.machine), "",
         f"Model    {m.name}: {parts}",
-        f"Engine   {made.engine.title}{f' ({made.engine_version})' if made.engine_version else ''} on {place}, "
-        f"context {s.context} tokens", "",
+        f"Engine   {made.engine.title}{f' ({made.engine_version})' if made.engine_version else ''} on {place}"
+        f"{context}", "",
         "Predicted (90 % interval)" + (", calibrated by measurements here" if made.calibrated else ""),
         *memory_lines(made),
         *(f"  {TITLES.get(name, name):<19} {value}" for name, value in made.speed.items()), "",

@@ -30,7 +30,9 @@ def panel(model: str = MODEL, *, recording: str = "librivox-0870", engines: tupl
     """The panel as a widget; recording: a name of the catalog or the path of a file. Nothing starts before a click."""
     known = recording in recordings()
     choices: dict[str, Any] = {"sample": recording if known else "", "path": "" if known else recording}
-    state = SpeechModel(model=model, **choices, **({"engines": list(engines)} if engines else {}))
+    if engines:
+        choices["engines"] = list(engines)
+    state = SpeechModel(model=model, **choices)
     return View(state).root
 
 

@@ -77,7 +77,7 @@ def is_silent(samples: NDArray[np.float32]) -> bool:
 def _decode(av: Any, recording: IO[bytes], name: str, kept: IO[bytes]) -> str:
     """Write all samples; returns why it ended early, where it did."""
     try:
-        container = av.open(recording, metadata_errors="ignore")
+        container = av.open(recording, "r", metadata_errors="ignore")
     except (av.FFmpegError, ValueError) as error:
         raise _cannot(name, f"FFmpeg does not know what it is ({_reason(error)})") from None
     with container:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -62,7 +63,9 @@ def _normalizer() -> Any:
         from whisper.normalizers import EnglishTextNormalizer
     except ImportError:
         raise MissingExtra("openai-whisper", "engines", "Counting word errors") from None
-    return EnglishTextNormalizer()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it leaves its table of spellings open
+        return EnglishTextNormalizer()
 
 
 def _aligned(wanted: Sequence[str], said: Sequence[str]) -> list[Word]:

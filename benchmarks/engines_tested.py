@@ -11,9 +11,10 @@ from typing import Any
 import workbench
 from benchmarks import record
 from workbench import engines
+from workbench.measurement.speech import sample
 from workbench.units import now
 
-MODEL, CONTEXT, KEPT_RUNS = "smollm2-135m-instruct", 512, 3
+MODEL, SPEECH_MODEL, CONTEXT, KEPT_RUNS = "smollm2-135m-instruct", "whisper-tiny.en", 512, 3
 QUESTION = "Why is the sky blue? Answer in one sentence."
 
 
@@ -25,17 +26,21 @@ def run() -> dict[str, Any]:
         known = {}
     for name in engines.ENGINES:
         engine = engines.get(name)
-        if name != "fake" and engine.starts and "chat" in engine.capabilities and engine.available().ok:
-            known[name] = [tested(name), *known.get(name, [])][:KEPT_RUNS]
+        able = {"chat", "transcribe"} & engine.capabilities
+        if name != "fake" and engine.starts and able and engine.available().ok:
+            known[name] = [tested(name, speech="transcribe" in able), *known.get(name, [])][:KEPT_RUNS]
             print(f"  {name} {known[name][0]['version']}", flush=True)
     return known
 
 
-def tested(engine: str) -> dict[str, Any]:
-    """Deploy the embedded model on this engine, ask it, and measure it."""
-    plan = workbench.plan(MODEL, engine=engine, context=CONTEXT)
+def tested(engine: str, *, speech: bool) -> dict[str, Any]:
+    """Deploy the embedded model of its kind on this engine, ask it, and measure it."""
+    plan = workbench.plan(SPEECH_MODEL if speech else MODEL, engine=engine, context=CONTEXT)
     with workbench.deploy(plan, share=False) as deployment:
-        answer = "".join(deployment.chat(QUESTION, max_tokens=32, temperature=0))
+        if speech:
+            answer = deployment.transcribe(sample()).text
+        else:
+            answer = "".join(deployment.chat(QUESTION, max_tokens=32, temperature=0))
         measured = workbench.measure(deployment, repeats=3)
     return {
         "date": now(), "version": plan.engine_version, "model": plan.model.name, "format": plan.settings.format,

@@ -22,7 +22,7 @@ from workbench.ui.speech_model import SpeechModel, Steps
 
 
 def listened(said: str, wanted: str = "") -> Listened:
-    unknown = {"real_time_factor": Estimate.unknown("ratio", "?"), "memory_peak": Estimate.unknown("B", "?")}
+    unknown = {"window": Estimate.unknown("s", "?"), "memory_peak": Estimate.unknown("B", "?")}
     plan: Any = SimpleNamespace(
         engine=SimpleNamespace(title="Ears"), model=SimpleNamespace(quantization="FP16"), predictions=unknown
     )
@@ -78,5 +78,5 @@ def test_three_engines_write_a_clip_down(open_page: Callable[..., Any], tmp_path
         page.get_by_label("Path of a file").fill(str(tmp_path))
         page.get_by_label("Path of a file").press("Enter")
         page.get_by_role("button", name="Transcribe").click()
-        page.get_by_role("alert").get_by_text("There is no file").wait_for()
+        page.get_by_role("alert").get_by_text("There is no file").first.wait_for()
         page.goto("about:blank")

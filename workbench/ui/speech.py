@@ -107,7 +107,7 @@ class View(PanelView[SpeechModel]):
         if not found:
             return
         self._texts.value = "".join(_text(one) for one in found)
-        pieces.figure(self._speed, answer_figures.real_time(found), "Seconds of work for a second of sound")
+        pieces.figure(self._speed, answer_figures.window(found), "Seconds of work for 30 s of sound")
         pieces.figure(self._memory, answer_figures.memory(found), "Memory of each engine")
         self._table.value = _table(found)
         self._files.value = "".join(_downloads(one) for one in found)
@@ -139,14 +139,18 @@ def _table(found: list[Listened]) -> str:
         (
             one.label,
             "unknown" if one.errors is None else f"{one.errors.errors} of {one.errors.wanted}",
-            format_value(one.took_s, "s"), f"{one.measured['real_time_factor']:.3f}",
-            pieces.estimate(one.predicted["real_time_factor"]),
+            format_value(one.took_s, "s"), f"{one.real_time_factor:.3f}",
+            format_value(one.measured["window"], "s"), pieces.estimate(one.predicted["window"]),
             format_value(one.peak_bytes, "B"), pieces.estimate(one.predicted["memory_peak"]),
         )
         for one in found
     ]  # fmt: skip
-    head = ("", "Words wrong", "Took", "Real-time factor", "predicted", "Peak memory", "predicted")
-    return pieces.numbers(head, rows, "Real-time factor: seconds of work for a second of sound")
+    head = ("", "Words wrong", "Took", "Real-time factor", "A window", "predicted", "Peak memory", "predicted")
+    return pieces.numbers(
+        head,
+        rows,
+        "Real-time factor: seconds of work for a second of sound; a window is 30 s of it, however little is said",
+    )
 
 
 def _downloads(one: Listened) -> str:

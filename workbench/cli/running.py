@@ -113,7 +113,9 @@ def _speed(answer: Any) -> str:
 
 def transcribe(options: argparse.Namespace) -> None:
     from workbench import deployment
+    from workbench.deployment.transcripts import checked
 
+    checked(options.recording)  # before a model is fetched for nothing
     with (
         Status(quiet=options.json) as status,
         deployment.deploy(make_plan(options, status), progress=status) as running,

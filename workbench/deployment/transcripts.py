@@ -47,9 +47,7 @@ def transcribe(
     **options: Any,
 ) -> Transcript:  # fmt: skip
     """See `Deployment.transcribe`."""
-    path = Path(recording).expanduser()
-    if not path.is_file():
-        raise UsageError(f"There is no file {path}.", fix="Check the path of the recording.")
+    path = checked(recording)
     done: Any = None
     segments: list[Segment] = []
     for event in _events(deployment, path, options):
@@ -62,6 +60,14 @@ def transcribe(
     if done is None:
         raise failures.cut_short(deployment.state)
     return Transcript(done.text, tuple(segments), done.duration, done.language, done.cut_short)
+
+
+def checked(recording: str | Path) -> Path:
+    """The path of a recording; raises UsageError where no file is."""
+    path = Path(recording).expanduser()
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}.", fix="Check the path of the recording.")
+    return path
 
 
 def _events(deployment: Deployment, path: Path, options: dict[str, Any]) -> Iterator[Any]:

@@ -12,11 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import workbench
-from benchmarks.throughput import QUESTION
+from benchmarks.throughput import QUESTION, pair
 from workbench import engines, models
 
 MODEL, ROUNDS, PAIRS, TOKENS = "smollm2-135m-instruct", 4, 4, 96
@@ -60,18 +61,11 @@ def _round(engine: str, form: str) -> list[tuple[float, float]]:
             alone.stdin.flush()
             return int(alone.stdout.readline())
 
-        found = [_pair(number, ours, library) for number in range(PAIRS + 1)][1:]  # the first warms up
+        rates = partial(_rate, ours), partial(_rate, library)
+        found = [pair(number, *rates) for number in range(PAIRS + 1)][1:]  # the first warms up
         assert alone.stdin  # noqa: S101
         alone.stdin.close()
     return found
-
-
-def _pair(number: int, ours: Callable[[], int], alone: Callable[[], int]) -> tuple[float, float]:
-    if number % 2:
-        second, first = _rate(alone), _rate(ours)
-    else:
-        first, second = _rate(ours), _rate(alone)
-    return first, second
 
 
 def _rate(work: Callable[[], int]) -> float:

@@ -10,7 +10,9 @@ import http.client
 import json
 import statistics
 import time
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import workbench
@@ -23,6 +25,7 @@ QUESTION = "Tell me a long story about a lighthouse."
 CASES = (("llama.cpp", None), ("transformers", "BF16"), ("onnx-runtime", "ONNX-int4"), ("transformers-serve", "BF16"),
          ("vllm", "BF16"))  # fmt: skip
 
+One = TypeVar("One")
 Run = tuple[float, float]  # tok/s of the whole answer, seconds to the first token
 
 
@@ -37,7 +40,8 @@ def compared(engine: str, format_name: str | None) -> dict[str, Any]:
         options = {"max_tokens": TOKENS, "temperature": 0}
         extra = dict(engines.get(engine).benchmark_options)
         _ours(deployment, options, extra), _raw(deployment, options, extra)  # warm-up
-        pairs = [_pair(number, deployment, options, extra) for number in range(PAIRS)]
+        sides = [partial(side, deployment, options, extra) for side in (_ours, _raw)]
+        pairs = [pair(number, *sides) for number in range(PAIRS)]
     ratios = [ours[0] / raw[0] for ours, raw in pairs]
     later = [ours[1] - raw[1] for ours, raw in pairs]
     found = {
@@ -50,13 +54,13 @@ def compared(engine: str, format_name: str | None) -> dict[str, Any]:
     return found
 
 
-def _pair(number: int, deployment: Deployment, options: dict[str, Any], extra: dict[str, Any]) -> tuple[Run, Run]:
-    """Ours and raw, each first in every other pair: what the second run owes to the first cancels out."""
+def pair(number: int, ours: Callable[[], One], other: Callable[[], One]) -> tuple[One, One]:
+    """Both, each first in every other pair: what the second run owes to the first cancels out."""
     if number % 2:
-        raw, ours = _raw(deployment, options, extra), _ours(deployment, options, extra)
+        second, first = other(), ours()
     else:
-        ours, raw = _ours(deployment, options, extra), _raw(deployment, options, extra)
-    return ours, raw
+        first, second = ours(), other()
+    return first, second
 
 
 def _ours(deployment: Deployment, options: dict[str, Any], extra: dict[str, Any]) -> Run:

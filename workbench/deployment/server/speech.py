@@ -65,7 +65,7 @@ async def _answer(request: Request, asked: Asked, task: str) -> Response:
     listening = asked.listening(translate=task == "translate")
     events = events_of(request, lambda runtime: heard(runtime, sound, listening))
     if asked.stream:
-        return EventStream(_lines(events, sound))
+        return EventStream(_lines(events, sound, task))
     segments, language = [], None
     with sound.file:
         async with aclosing(events):
@@ -122,7 +122,7 @@ def _check_language(runtime: SpeechRuntime, asked: Listening) -> None:
 # -- in the loop -----------------------------------------------------------------------------------------------
 
 
-async def _lines(events: AsyncGenerator[Any, None], sound: Sound) -> AsyncGenerator[bytes, None]:
+async def _lines(events: AsyncGenerator[Any, None], sound: Sound, task: str) -> AsyncGenerator[bytes, None]:
     """Deltas as OpenAI sends them, segments and progress beside them, and the whole text last."""
     segments: list[Segment] = []
     language = None
@@ -145,5 +145,5 @@ async def _lines(events: AsyncGenerator[Any, None], sound: Sound) -> AsyncGenera
                 raise
             yield event(refused.body)
             return
-    whole = transcripts.verbose(segments, sound.seconds, language, "transcribe")
+    whole = transcripts.verbose(segments, sound.seconds, language, task)
     yield event({"type": "transcript.text.done", **whole, "cut_short": sound.cut_short})

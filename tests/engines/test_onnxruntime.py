@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from workbench.catalog.accelerators import accelerator
-from workbench.engines import Settings, onnxruntime
+from workbench.engines import Settings
 from workbench.engines.onnxruntime import NEEDS, OnnxRuntime
 from workbench.engines.runtime import Hosted
 from workbench.errors import BadModelFile, EngineUnavailable
@@ -126,7 +126,7 @@ def test_it_starts_on_the_cpu_alone(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime, "find_spec", lambda name: None if name == "uvicorn" else name)
+    monkeypatch.setattr("workbench.engines.runtime.find_spec", lambda name: None if name == "uvicorn" else name)
     found = ENGINE.available()
     assert not found.ok and found.fix == "Install it: pip install uvicorn"
 

@@ -33,7 +33,7 @@ class FasterWhisperRuntime(SpeechRuntime):
     def transcribe(self, sound: NDArray[np.float32], asked: Listening) -> Generator[Segment | Heard, None, None]:
         found, about = self._model.transcribe(
             sound, language=asked.language, beam_size=self._beam, best_of=5, initial_prompt=asked.prompt or None,
-            task="translate" if asked.translate else "transcribe", temperature=_temperatures(asked.temperature),
+            task="translate" if asked.translate else "transcribe", temperature=asked.temperatures,
         )  # fmt: skip
         yield Heard(0.0, about.language)
         for one in found:
@@ -45,7 +45,3 @@ class FasterWhisperRuntime(SpeechRuntime):
 def _on_cpu(format_name: str) -> str:
     """A CPU multiplies in 32 bits or in 8, whatever the file has."""
     return COMPUTE[format_name] if format_name in ("FP32", "INT8") else "float32"
-
-
-def _temperatures(first: float) -> list[float]:
-    return [0.0, 0.2, 0.4, 0.6, 0.8, 1.0] if first == 0 else [first]

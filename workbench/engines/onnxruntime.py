@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,8 +18,7 @@ from workbench.engines.contract import Availability, Launch, Settings
 from workbench.engines.device_memory import Needs, driver_context, weight_format
 from workbench.engines.llamacpp_memory import RECURRENT, is_recurrent
 from workbench.engines.predicted_engine import PredictedEngine
-from workbench.engines.runtime import Hosted, TextRuntime
-from workbench.errors import EngineUnavailable
+from workbench.engines.runtime import Hosted, TextRuntime, check_starts, installed
 from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Machine
 from workbench.models import Model
@@ -47,11 +44,6 @@ WHOLE = cpu_speed.Shares(prefill=0.8, decode=0.885, attention=0.31, source=SPEED
 UNMEASURED = "nobody has published what ONNX Runtime's arena grows to; measure it"
 
 
-#: Import names of what its server needs, with the distributions they come in.
-PACKAGES = {"onnxruntime_genai": "onnxruntime-genai", "fastapi": "fastapi", "uvicorn": "uvicorn",
-            "prometheus_client": "prometheus-client"}  # fmt: skip
-
-
 class OnnxRuntime(PredictedEngine):
     """One graph, hosted by the workbench's server; requests take turns, each with a cache of its own."""
 
@@ -70,11 +62,7 @@ class OnnxRuntime(PredictedEngine):
     # -- what runs here ----------------------------------------------------------------------------------------
 
     def available(self, machine: Machine | None = None) -> Availability:
-        if missing := [package for module, package in PACKAGES.items() if find_spec(module) is None]:
-            return Availability(
-                False, f"The package {missing[0]} is not installed.", f"Install it: pip install {' '.join(missing)}"
-            )
-        return Availability(True, version=f"{self.package} {version(self.package)}")
+        return installed({"onnxruntime_genai": self.package})
 
     def supports(self, model: Model) -> Availability:
         able, name = super().supports(model), model.architecture.name
@@ -122,14 +110,7 @@ class OnnxRuntime(PredictedEngine):
     # -- launching ---------------------------------------------------------------------------------------------
 
     def launch(self, model: Model, settings: Settings, port: int, api_key: str) -> Launch:
-        availability = self.available()
-        if not availability.ok:
-            raise EngineUnavailable(availability.reason, fix=availability.fix)
-        if settings.devices:
-            raise EngineUnavailable(
-                f"The workbench starts {self.title} on the CPU alone; on accelerators it predicts.",
-                fix="Plan without devices, or choose another engine.",
-            )
+        check_starts(self, settings)
         return Hosted(self.name, str(model.path), model.name, settings, port).launch(api_key)
 
     def runtime(self, path: Path, settings: Settings) -> TextRuntime:

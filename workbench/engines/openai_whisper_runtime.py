@@ -52,15 +52,10 @@ class OpenAIWhisperRuntime(SpeechRuntime):
             found = whisper.transcribe(
                 self._model, sound, fp16=False, verbose=None, language=asked.language,
                 initial_prompt=asked.prompt or None, task="translate" if asked.translate else "transcribe",
-                temperature=_temperatures(asked.temperature), beam_size=self._beam if self._beam > 1 else None,
+                temperature=asked.temperatures, beam_size=self._beam if self._beam > 1 else None,
             )  # fmt: skip
         finally:
             del self._model.decode
         for one in found["segments"]:
             push(Segment(one["start"], one["end"], one["text"]))
         push(Heard(len(sound) / SAMPLE_RATE, found["language"]))
-
-
-def _temperatures(first: float) -> tuple[float, ...]:
-    """The library's own ladder of fallbacks where nothing else was asked for."""
-    return (0.0, 0.2, 0.4, 0.6, 0.8, 1.0) if first == 0 else (first,)

@@ -11,16 +11,45 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from workbench.engines.contract import ImageShape, Launch, Settings
+from workbench.engines.contract import Availability, Engine, ImageShape, Launch, Settings
+from workbench.errors import EngineUnavailable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 API_KEY = "WORKBENCH_API_KEY"
+#: Import names of what the hosting server needs, with the distributions they come in.
+SERVER = {"fastapi": "fastapi", "uvicorn": "uvicorn", "prometheus_client": "prometheus-client"}
+
+
+def installed(packages: Mapping[str, str]) -> Availability:
+    """Whether a library and the server that hosts it are installed; packages: import names with their distributions,
+    the library's own first, whose version is named."""
+    needed = {**packages, **SERVER}
+    if missing := [package for module, package in needed.items() if find_spec(module) is None]:
+        return Availability(
+            False, f"The package {missing[0]} is not installed.", f"Install it: pip install {' '.join(missing)}"
+        )
+    library = next(iter(packages.values()))
+    return Availability(True, version=f"{library} {version(library)}")
+
+
+def check_starts(engine: Engine[Any], settings: Settings) -> None:
+    """Raise EngineUnavailable for a library that is not installed, or that is hosted on the CPU alone."""
+    availability = engine.available()
+    if not availability.ok:
+        raise EngineUnavailable(availability.reason, fix=availability.fix)
+    if settings.devices:
+        raise EngineUnavailable(
+            f"The workbench starts {engine.title} on the CPU alone; on accelerators it predicts.",
+            fix="Plan without devices, or choose another engine.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +114,11 @@ class Listening:
     prompt: str = ""
     temperature: float = 0.0
     translate: bool = False
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Those to try one after the other: Whisper's own ladder of fallbacks where nothing else was asked for."""
+        return (0.0, 0.2, 0.4, 0.6, 0.8, 1.0) if self.temperature == 0 else (self.temperature,)
 
 
 @dataclass(frozen=True, slots=True)

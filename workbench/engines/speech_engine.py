@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.metadata import version
-from importlib.util import find_spec
-
 from workbench.engines.contract import Availability, Engine, Launch, Settings
-from workbench.engines.runtime import Hosted
+from workbench.engines.runtime import Hosted, check_starts, installed
 from workbench.errors import EngineUnavailable
 from workbench.machine import Machine
 from workbench.models.speech import SpeechModel
-
-#: Import names of what the server itself needs, with the distributions they come in.
-SERVER = {"fastapi": "fastapi", "uvicorn": "uvicorn", "prometheus_client": "prometheus-client",
-          "python_multipart": "python-multipart"}  # fmt: skip
 
 
 class SpeechEngine(Engine[SpeechModel]):
@@ -27,12 +19,7 @@ class SpeechEngine(Engine[SpeechModel]):
 
     def available(self, machine: Machine | None = None) -> Availability:
         module, package = self.library
-        needed = {module: package, "av": "av", **SERVER}
-        if missing := [name for known, name in needed.items() if find_spec(known) is None]:
-            return Availability(
-                False, f"The package {missing[0]} is not installed.", f"Install it: pip install {' '.join(missing)}"
-            )
-        return Availability(True, version=f"{package} {version(package)}")
+        return installed({module: package, "av": "av", "python_multipart": "python-multipart"})
 
     def supports(self, model: SpeechModel) -> Availability:
         if model.format not in self.formats:
@@ -43,19 +30,8 @@ class SpeechEngine(Engine[SpeechModel]):
         return Availability(True)
 
     def launch(self, model: SpeechModel, settings: Settings, port: int, api_key: str) -> Launch:
-        availability = self.available()
-        if not availability.ok:
-            raise EngineUnavailable(availability.reason, fix=availability.fix)
-        if settings.devices:
-            raise EngineUnavailable(
-                f"The workbench starts {self.title} on the CPU alone; on accelerators it predicts.",
-                fix="Plan it without a device.",
-            )
+        check_starts(self, settings)
         if model.path is None:
             raise EngineUnavailable(f"{model.name} is only described: there is no file of it.", fix="Name its file.")
         hosted = Hosted(self.name, str(model.path), self.served_model(model), settings, port)
-        return hosted.launch(api_key, self.environment(settings))
-
-    def environment(self, settings: Settings) -> Mapping[str, str]:
-        """Variables that the library reads when it is imported: its threads."""
-        return {"OMP_NUM_THREADS": str(settings.prefill_threads)}
+        return hosted.launch(api_key, {"OMP_NUM_THREADS": str(settings.prefill_threads)})  # read at import

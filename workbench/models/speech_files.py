@@ -49,8 +49,8 @@ def read(path: Path, *, name: str = "", source: str = "") -> SpeechModel:
 
 
 def _folder(folder: Path, about: dict[str, Any]) -> SpeechModel:
-    shapes = {one.name: one.shape for one in ctranslate_file.tensors(folder)}
-    kinds = {one.name: one.type for one in ctranslate_file.tensors(folder)}
+    stored = {one.name: one for one in ctranslate_file.tensors(folder)}
+    shapes = {name: one.shape for name, one in stored.items()}
     embedding = "decoder/embeddings/weight"
     try:
         width, mels, _ = shapes["encoder/conv1/weight"]
@@ -63,10 +63,10 @@ def _folder(folder: Path, about: dict[str, Any]) -> SpeechModel:
         )  # fmt: skip
     except (KeyError, ValueError) as error:
         raise BadModelFile(f"{folder} lacks a part of a Whisper model: {error}.", fix="Get the folder again.") from None
-    kind = _TYPES.get(kinds[embedding])
-    if kind is None:
-        raise UnsupportedModel(f"{folder} has weights of type {kinds[embedding]}.", fix="Take a float16 or int8 model.")
-    return replace(in_format(made, kind), path=folder, container=CTRANSLATE)
+    kind = stored[embedding].type
+    if kind not in _TYPES:
+        raise UnsupportedModel(f"{folder} has weights of type {kind}.", fix="Take a float16 or int8 model.")
+    return replace(in_format(made, _TYPES[kind]), path=folder, container=CTRANSLATE)
 
 
 def _layers(shapes: Mapping[str, object], part: str) -> int:

@@ -68,10 +68,10 @@ def _shaped(
     if "transcribe" not in engine.capabilities:
         reason = f"{model.name} is a model for speech, and {engine.title} does not transcribe."
         return None, Refusal(engine.name, reason, "Leave the engine out, or name one that transcribes.")
-    foreign = bool(model.path) and model.container != engine.container
-    made = shape(model, engine, format_name or (getattr(engine, "usual", None) if foreign else None))
+    own = engine.stored_format(model.format)
+    made = shape(model, engine, format_name or (own if own in engine.formats else None))
     assert isinstance(made, SpeechModel)  # noqa: S101 - a model stays of its kind
-    if foreign and made.path:  # the same format in another container
+    if made.path and made.container != engine.container:  # the same format, to be written in another one
         made = replace(made, path=None, made_from=model)
     for obstacle in (engine.supports(made), obtainable(made, engine), engine.available(machine)):
         if not obstacle.ok:

@@ -20,7 +20,7 @@ from workbench.report import MODEL
 from workbench.ui import engine_choice, machine_choice
 from workbench.ui.engine_choice import AUTO
 from workbench.ui.jobs import Context
-from workbench.ui.stepwise import GRACE_S, Stepwise, checked, in_bytes
+from workbench.ui.stepwise import GRACE_S, Stepwise, checked, in_bytes, part
 
 COMPLETION_TOKENS: Final = 160
 PREFIX: Final = 'def mean(numbers):\n    """Return the mean of a list of numbers, or None if it is empty."""'
@@ -136,7 +136,7 @@ class CodeModel(Stepwise):
             shown = list(self.evaluations)
             for number, target in enumerate(targets):
                 with self._open(context, target, grace_s=0.0) as deployment:
-                    report = _part(context, number, len(targets), str(target))
+                    report = part(context, number, len(targets), str(target))
                     found = self._steps.evaluate(deployment, chosen, **options, progress=report)
                 shown = [*(one for one in shown if _identity(one) != _identity(found)), found]
                 context.partial(shown)
@@ -205,9 +205,3 @@ class CodeModel(Stepwise):
 def _identity(one: Any) -> tuple[Any, ...]:
     """What must be equal for a later evaluation to take the place of an earlier one."""
     return one.model, one.engine, one.format, one.mode
-
-
-def _part(context: Context, number: int, total: int, name: str) -> Callable[[float | None, str], None]:
-    """Progress of one of several equal parts."""
-    report = checked(context)
-    return lambda fraction, text: report(((fraction or 0.0) + number) / total, f"{name}: {text}" if total > 1 else text)

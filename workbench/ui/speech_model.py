@@ -21,7 +21,7 @@ from workbench.measurement import listening
 from workbench.models import assets
 from workbench.ui import engine_choice, machine_choice
 from workbench.ui.jobs import Context
-from workbench.ui.stepwise import GRACE_S, Stepwise, checked, in_bytes
+from workbench.ui.stepwise import GRACE_S, Stepwise, checked, in_bytes, part
 
 MODEL: Final = "whisper-tiny.en"
 ENGINES: Final = ("faster-whisper", "whisper.cpp", "openai-whisper")
@@ -93,7 +93,7 @@ class SpeechModel(Stepwise):
             path, said = self._recording(context, sample) if sample else (Path(own), wanted)
             found: list[Any] = []
             for number, engine in enumerate(chosen):
-                report = _part(context, number, len(chosen))
+                report = part(context, number, len(chosen))
                 found.append(self._listen(context, engine, path, said, language=language, report=report))
                 context.partial(list(found))
 
@@ -114,9 +114,3 @@ class SpeechModel(Stepwise):
         report(None, f"starting {plan.engine.title}")
         with self._steps.deploy(plan, grace_s=GRACE_S, progress=checked(context)) as running:
             return self._steps.listen(running, plan, path, wanted, language=language, progress=report)
-
-
-def _part(context: Context, number: int, total: int) -> Callable[[float | None, str], None]:
-    """Progress of one of several equal parts."""
-    report = checked(context)
-    return lambda fraction, text: report(((fraction or 0.0) + number) / total, text)

@@ -99,6 +99,12 @@ def checked(context: Context) -> Callable[[float | None, str], None]:
     return report
 
 
+def part(context: Context, number: int, total: int, name: str = "") -> Callable[[float | None, str], None]:
+    """The same for one of several equal parts; name: of the part, said where there are others."""
+    report, before = checked(context), f"{name}: " if name and total > 1 else ""
+    return lambda fraction, text: report(((fraction or 0.0) + number) / total, f"{before}{text}")
+
+
 def in_bytes(context: Context) -> Callable[[int, int | None, str], None]:
     """The same for a file that is fetched or checked, of which so many bytes are done."""
     report = checked(context)

@@ -55,6 +55,13 @@ def serving(slots: int = 2, most_waiting: int = 8, context: int = 512, **script:
     runtime = FakeRuntime(replace(Script(), **script), context)
     scheduler = Scheduler(lambda: runtime, slots, most_waiting)
     app = make_app(scheduler, MODEL, KEY, {"chat"}, context=context)
+    with answering(app, scheduler) as (url, client):
+        yield Running(runtime, scheduler, url, client)
+
+
+@contextmanager
+def answering(app: Any, scheduler: Scheduler) -> Iterator[tuple[str, httpx2.Client]]:
+    """The application on a port of its own, with a client that has the key, until the block is left."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, args=([listening],))
@@ -64,7 +71,7 @@ def serving(slots: int = 2, most_waiting: int = 8, context: int = 512, **script:
         try:
             assert wait_until(lambda: server.started and scheduler.ready, 10)
             with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client:
-                yield Running(runtime, scheduler, url, client)
+                yield url, client
         finally:
             server.should_exit = True
             thread.join(10)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import socket
 import struct
-import threading
 import wave
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -14,11 +12,10 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 
 from tests.deployment.conftest import wait_until
-from tests.deployment.server.conftest import KEY, events
+from tests.deployment.server.conftest import KEY, answering, events
 from workbench.deployment.server import speech
 from workbench.deployment.server.app import make_app
 from workbench.deployment.server.scheduler import Scheduler
@@ -55,18 +52,9 @@ def served() -> Iterator[tuple[Counting, httpx2.Client]]:
     runtime = Counting()
     scheduler = Scheduler(lambda: runtime, 1, 4)
     app = make_app(scheduler, MODEL, KEY, {"transcribe"}, context=448)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, args=([listening],))
-        scheduler.start()
-        thread.start()
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1/audio"
-        assert wait_until(lambda: server.started and scheduler.ready, 10)
-        with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as client:
-            yield runtime, client
-        server.should_exit = True
-        thread.join(10)
-        scheduler.close()
+    with answering(app, scheduler) as (url, client):
+        client.base_url = httpx2.URL(f"{url}/v1/audio")
+        yield runtime, client
 
 
 @pytest.fixture
@@ -132,6 +120,11 @@ def test_a_stream_has_progress_and_ends_with_the_whole(client: httpx2.Client) ->
     heard = [one["heard_s"] for one in found if one["type"] == "workbench.progress"]
     assert heard == sorted(heard) and heard[-1] == 3.0
     assert found[-1]["type"] == "transcript.text.done" and found[-1]["text"] == "word0 word1 word2"
+
+
+def test_a_stream_names_its_task(client: httpx2.Client) -> None:
+    for path, task in (("/transcriptions", "transcribe"), ("/translations", "translate")):
+        assert events(send(client, tone(1), path=path, stream="true", language="de"))[-1]["task"] == task
 
 
 def test_long_recordings_come_in_pieces(

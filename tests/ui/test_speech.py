@@ -12,6 +12,7 @@ import pytest
 
 from tests.ui.looks import FIGURES, look
 from workbench.deployment.transcripts import Transcript
+from workbench.engines import Availability
 from workbench.engines.runtime import Segment
 from workbench.evidence import Estimate
 from workbench.measurement.listening import Listened
@@ -54,6 +55,13 @@ def test_a_recording_of_ones_own_opens_its_fields() -> None:
         {"name": "a.wav", "content": memoryview(b"x"), "type": "", "size": 1, "last_modified": datetime.now(UTC)},
     )
     assert shown.state.path.endswith("a.wav") and shown._path.value == shown.state.path
+
+
+def test_an_engine_that_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = Availability(False, "The package x is not installed.", "Install it: pip install x")
+    monkeypatch.setattr("workbench.engines.speech_engine.SpeechEngine.available", lambda self, machine=None: missing)
+    shown = speech.View(SpeechModel(Steps()))
+    assert shown._engines.options == () and "pip install x" in shown._refused.value
 
 
 @pytest.mark.browser

@@ -16,7 +16,7 @@ import ipywidgets as widgets
 from workbench.catalog.recordings import recordings
 from workbench.measurement.listening import Listened
 from workbench.report import answer_figures
-from workbench.ui import pieces
+from workbench.ui import chat_html, pieces
 from workbench.ui.guard import guarded
 from workbench.ui.speech_model import MODEL, SpeechModel
 from workbench.ui.view import PanelView
@@ -49,7 +49,7 @@ class View(PanelView[SpeechModel]):
         self.show(
             pieces.card("The recording", self._sample, self._upload, self._path, self._wanted,
                         lead="Choose one of LibriVox, upload your own (phones offer to record it), or name a file."),
-            pieces.card("The engines", self._engines, self._language, pieces.actions(self._go), bar.box,
+            pieces.card("The engines", self._engines, self._refused, self._language, pieces.actions(self._go), bar.box,
                         lead="All of them run the same weights. Several: hold Ctrl or Shift."),
             self.alert, self._results,
         )  # fmt: skip
@@ -71,6 +71,7 @@ class View(PanelView[SpeechModel]):
             widgets.SelectMultiple(options=names, value=chosen, rows=max(2, len(names)), description="Engines")
         )
         state.engines = chosen
+        self._refused = widgets.HTML(chat_html.refused(state.choices))
         self._language = field(widgets.Text(state.language, description="Language, if the model knows several"))
         self._go = pieces.button("Transcribe", icon="microphone")
         pieces.mark(self._go, "wb-primary", True)

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked.work.mkdir(parents=True, exist_ok=True)
     icons, prompts = Icons.read(asked.icons), None
     prompts = words.Prompts(icons.names)
-    chosen = _sets(asked.work / "sets.json", icons)
+    chosen = examination.Sets.read()
     data = kept(asked.work / "pictures.npz", icons, set(chosen.pairs), lambda told: print(f"  {told}", flush=True))
     print(f"  {len(data.pictures)} pictures of {len(icons.keys)} icons", flush=True)
     coder = autoencoder.train(asked.work / "autoencoder.pt", data, asked.minutes[0])
@@ -49,14 +49,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     result |= examination.examine(icons, pipeline.drawer(asked.work / "model"), chosen, asked.work)
     (asked.work / "examination.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
-
-
-def _sets(file: Path, icons: Icons) -> examination.Sets:
-    if not file.exists():
-        made = examination.sets(icons)
-        file.write_text(json.dumps(made.__dict__), encoding="utf-8")
-    read = json.loads(file.read_text(encoding="utf-8"))
-    return examination.Sets(read["names"], read["variants"], [(i, colour) for i, colour in read["pairs"]])
 
 
 def _psnr(icons: Icons, coder: Any) -> float:

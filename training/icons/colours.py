@@ -17,7 +17,7 @@ WHITE = (1.0, 0.0, 0.0)
 GREY_CHROMA = 0.045
 LEAST_BODY = 0.45  # of what is drawn: less, and another colour would still be most of it
 HUE_WIDTH = 40.0
-DIFFERS = 0.04  # from white in OKLab: part of the drawing
+DIFFERS = 0.08  # from white in OKLab: part of the drawing
 
 _TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
                     [0.0883024619, 0.2817188376, 0.6299787005]])  # fmt: skip

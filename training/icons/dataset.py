@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from training.icons import colours, words
 from training.icons.pictures import SIZE, Icons
+from training.icons.poses import Poses
 
 POSES, PAINTED_POSES = 10, 3
 
@@ -38,16 +39,16 @@ def paintable(icons: Icons) -> list[int]:
 
 def make(icons: Icons, held_out: set[tuple[int, str]], progress: Callable[[str], None]) -> Dataset:
     """Draw them all; takes a few minutes."""
-    random = np.random.default_rng(0)
+    random, poses = np.random.default_rng(0), Poses(icons)
     rows: list[tuple[NDArray[np.uint8], int, int]] = []
     can_be_painted = set(paintable(icons))
     for index in range(len(icons.keys)):
         rows.append((icons.draw(index), index, 0))
-        rows += [(icons.posed(index, random), index, 0) for _ in range(POSES - 1)]
+        rows += [(poses.draw(index, random), index, 0) for _ in range(POSES - 1)]
         if index in can_be_painted:
             for number, colour in enumerate(colours.COLOURS, 1):
                 if (index, colour) not in held_out:
-                    rows += [(colours.paint(icons.posed(index, random), colour), index, number)
+                    rows += [(colours.paint(poses.draw(index, random), colour), index, number)
                              for _ in range(PAINTED_POSES)]  # fmt: skip
         if index % 200 == 0:
             progress(f"drawn {index} of {len(icons.keys)} icons")

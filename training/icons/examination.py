@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,10 +15,13 @@ from numpy.typing import NDArray
 from training.icons import colours, measures, words
 from training.icons.dataset import paintable
 from training.icons.pictures import Icons
+from training.icons.poses import Poses
 
 NAMES, PAIRS, SEEDS, SEED = 100, 60, 4, 20261128
 #: An object is in the test of colours if its outline tells it from all others in so many of ten poses.
 OUTLINE_TELLS = 8
+
+SETS = Path(__file__).with_name("sets.json")
 
 Draw = Callable[[Sequence[str], Sequence[int]], NDArray[np.uint8]]  # prompts and seeds to pictures
 
@@ -30,9 +34,15 @@ class Sets:
     variants: list[str]
     pairs: list[tuple[int, str]]
 
+    @classmethod
+    def read(cls) -> Sets:
+        """As they were fixed."""
+        read = json.loads(SETS.read_text(encoding="utf-8"))
+        return cls(read["names"], read["variants"], [(index, colour) for index, colour in read["pairs"]])
+
 
 def sets(icons: Icons) -> Sets:
-    """The same for everybody who has the same icons."""
+    """What was written to sets.json before anything was trained."""
     random = np.random.default_rng(SEED)
     names = sorted(int(i) for i in random.choice(len(icons.names), NAMES, replace=False))
     variants = [_variant(icons.names[i], at, random) for at, i in enumerate(names)]
@@ -61,9 +71,9 @@ def _another(picture: NDArray[np.uint8], random: np.random.Generator) -> str:
 def _told_by_outline(icons: Icons, random: np.random.Generator) -> list[int]:
     """Those things whose outline is their own in ten poses: a measure that fails on real pictures measures nothing."""
     known = np.stack([measures.outline(icons.draw(i)) for i in range(len(icons.keys))])
-    told = []
+    told, poses = [], Poses(icons)
     for index in paintable(icons):
-        hits = sum(measures.rank(measures.outline(icons.posed(index, random)), known, index) == 0 for _ in range(10))
+        hits = sum(measures.rank(measures.outline(poses.draw(index, random)), known, index) == 0 for _ in range(10))
         told += [index] if hits >= OUTLINE_TELLS else []
     return told
 

@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 LEVELS = 4  # of each channel: 64 bins of colour
 OUTLINE = 24
 #: Root mean square of the difference of two seeds' pictures, of 0 to 1: below it they look the same.
-DIFFER_AT_LEAST = 0.05
+DIFFER_AT_LEAST = 0.04
 
 
 def features(rgb: NDArray[np.uint8]) -> Floats:

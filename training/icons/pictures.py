@@ -67,14 +67,6 @@ class Icons:
         png = resvg_py.svg_to_bytes(svg_string=svg, width=SIZE, height=SIZE, skip_system_fonts=True)
         return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
 
-    def posed(self, index: int, random: np.random.Generator) -> Pictures:
-        """One picture in a pose of chance: what makes two seeds of one name differ."""
-        scale = random.uniform(0.8, 1.0)
-        room = 16 * (1 - scale) + 0.6
-        mirrored = self.category(index) not in UPRIGHT and random.random() < MIRRORED
-        x, y = random.uniform(-room, room, 2)
-        return self.draw(index, angle=random.uniform(-10, 10), scale=scale, x=x, y=y, mirrored=mirrored)
-
-
-#: How many of what may be mirrored is.
-MIRRORED = 0.3
+    def may_be_mirrored(self, index: int) -> bool:
+        """Whether it means the same seen in a mirror."""
+        return self.category(index) not in UPRIGHT

@@ -297,6 +297,7 @@ class Watchdog:
         while (remaining := self._tree()) and time.monotonic() < deadline + KILL_S:
             _signal_all(remaining, signal.SIGKILL)
             time.sleep(0.01)
+        self._reap()  # one that ended since the last look still has an exit status to read
 
     def _tree(self) -> list[psutil.Process]:
         self._reap()

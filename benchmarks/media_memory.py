@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks import published_media
 from benchmarks.published_media import device, image_model, speech_model
-from workbench.engines.contract import ImageShape, Settings
-from workbench.engines.diffusion_memory import Tricks, autoencoder, predict
+from workbench.engines.contract import ImageShape, Settings, Tricks
+from workbench.engines.diffusion_memory import autoencoder, predict
 from workbench.engines.faster_whisper import FasterWhisper
 from workbench.engines.openai_whisper import OpenAIWhisper
 from workbench.engines.stable_diffusion_cpp import StableDiffusionCpp
@@ -161,8 +161,9 @@ def _sdxl(row: dict[str, str], workspace: Mapping[str, float]) -> Pair:
     format_name, tricks, offload = SDXL[row["precision"]]
     name = "sdxl-base-1.0-taesd" if "Tiny" in row["precision"] else row["model"]
     shape = ImageShape(1024, 1024, 50, int(row["batch"]))
-    settings = Settings(model=name, format=format_name, context=0, devices=(0,), offload=offload, image=shape)
-    found = predict(image_model(name, format_name), settings, machine(row["device"]), workspace, tricks)
+    settings = Settings(model=name, format=format_name, context=0, devices=(0,), offload=offload, image=shape,
+                        tricks=tricks)  # fmt: skip
+    found = predict(image_model(name, format_name), settings, machine(row["device"]), workspace)
     return Pair(row["precision"], row["device"], without_driver(found[0]), float(row["value"]) * GIB)
 
 

@@ -17,9 +17,9 @@ import workbench
 from workbench.catalog.accelerators import accelerator
 from workbench.catalog.media_coefficients import of_images
 from workbench.engines import ImageShape, Settings
+from workbench.engines.contract import Tricks
 from workbench.engines.diffusers import Diffusers
 from workbench.engines.diffusion import seconds, work_of
-from workbench.engines.diffusion_memory import Tricks
 from workbench.engines.stable_diffusion_cpp import StableDiffusionCpp
 from workbench.engines.workload import CHAT
 from workbench.errors import EngineUnavailable, UsageError
@@ -85,7 +85,7 @@ def test_offloading_never_needs_more(name: str, kind: str, side: int, images: in
     assert moved.known() <= resident.known()
     assert (moved.high or 0) <= (resident.high or 0)
     if kind != "Q8_0+Q8_0":
-        layers = Diffusers(tricks=Tricks(sequential=True)).memory(model(name, kind), asked, CARD)[0].total
+        layers = Diffusers().memory(model(name, kind), replace(asked, tricks=Tricks(sequential=True)), CARD)[0].total
         assert layers.known() <= moved.known()
 
 
@@ -95,7 +95,7 @@ def test_parts_sum_to_the_total_and_tricks_never_need_more(name: str, side: int,
     whole = Diffusers().memory(model(name), asked, CARD)[0]
     assert whole.total.known() == pytest.approx(sum(part.known() for part in whole.parts.values()))
     for tricks in (Tricks(sliced=True), Tricks(tiled=True), Tricks(sliced=True, tiled=True)):
-        assert peak(model(name), asked, Diffusers(tricks=tricks)) <= whole.total.known()
+        assert peak(model(name), replace(asked, tricks=tricks)) <= whole.total.known()
 
 
 def test_fewer_bits_need_less_memory() -> None:
@@ -208,8 +208,8 @@ def test_a_cpu_is_predicted_once_it_is_calibrated(machine: Machine) -> None:
 def test_other_ways_are_unknown_and_say_why() -> None:
     one = model("sdxl-base-1.0")
     assert "fused" in Diffusers().speed(one, settings(flash_attention=False), CARD, CHAT)["step"].reason
-    layers = Diffusers(tricks=Tricks(sequential=True))
-    assert "every layer" in layers.speed(one, settings(), CARD, CHAT)["image"].reason
+    layers = Diffusers().speed(one, settings(tricks=Tricks(sequential=True)), CARD, CHAT)
+    assert "every layer" in layers["image"].reason
     assert "stable-diffusion.cpp" in StableDiffusionCpp().speed(one, settings(), CARD, CHAT)["image"].reason
 
 
@@ -249,12 +249,13 @@ def test_formats_are_supported_or_refused() -> None:
     assert not refused.ok and "NF4" in refused.reason and refused.fix
 
 
-@pytest.mark.parametrize("engine", [Diffusers(), StableDiffusionCpp()])
-def test_the_workbench_cannot_start_them_yet(engine: Any) -> None:
-    available = engine.available()
+def test_what_is_only_described_cannot_be_started() -> None:
+    available = Diffusers().available()
     assert available.ok or available.fix
-    with pytest.raises(EngineUnavailable, match=engine.title.split()[-1]):
-        engine.launch(model("sdxl-base-1.0"), settings(), 1, "key")
+    with pytest.raises(EngineUnavailable, match=r"only described|not installed"):
+        Diffusers().launch(model("sdxl-base-1.0"), settings(), 1, "key")
+    with pytest.raises(EngineUnavailable, match=r"stable-diffusion\.cpp"):
+        StableDiffusionCpp().launch(model("sdxl-base-1.0"), settings(), 1, "key")
 
 
 def test_an_answer_takes_under_a_millisecond() -> None:

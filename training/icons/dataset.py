@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -38,22 +39,39 @@ def paintable(icons: Icons) -> list[int]:
 
 
 def make(icons: Icons, held_out: set[tuple[int, str]], progress: Callable[[str], None]) -> Dataset:
-    """Draw them all; takes a few minutes."""
-    random, poses = np.random.default_rng(0), Poses(icons)
-    rows: list[tuple[NDArray[np.uint8], int, int]] = []
-    can_be_painted = set(paintable(icons))
-    for index in range(len(icons.keys)):
-        rows.append((icons.draw(index), index, 0))
-        rows += [(poses.draw(index, random), index, 0) for _ in range(POSES - 1)]
-        if index in can_be_painted:
-            for number, colour in enumerate(colours.COLOURS, 1):
-                if (index, colour) not in held_out:
-                    rows += [(colours.paint(poses.draw(index, random), colour), index, number)
-                             for _ in range(PAINTED_POSES)]  # fmt: skip
-        if index % 200 == 0:
-            progress(f"drawn {index} of {len(icons.keys)} icons")
+    """Draw them all, on every core; takes a few minutes."""
+    work, can_be_painted = _Work(icons, Poses(icons), held_out), set(paintable(icons))
+    asked = [(index, index in can_be_painted) for index in range(len(icons.keys))]
+    rows: list[_Row] = []
+    with get_context("fork").Pool() as pool:
+        for done, found in enumerate(pool.imap(work, asked, chunksize=16), 1):
+            rows += found
+            if done % 200 == 0:
+                progress(f"drawn {done} of {len(asked)} icons")
     pictures, icon, colour = zip(*rows, strict=True)
     return Dataset(np.stack(pictures), np.array(icon), np.array(colour))
+
+
+_Row = tuple[NDArray[np.uint8], int, int]
+
+
+@dataclass(frozen=True)
+class _Work:
+    icons: Icons
+    poses: Poses
+    held_out: set[tuple[int, str]]
+
+    def __call__(self, asked: tuple[int, bool]) -> list[_Row]:
+        """Every picture of one icon; the same each time."""
+        index, is_painted = asked
+        random = np.random.default_rng((0, index))
+        rows = [(self.icons.draw(index), index, 0)]
+        rows += [(self.poses.draw(index, random), index, 0) for _ in range(POSES - 1)]
+        for number, colour in enumerate(colours.COLOURS if is_painted else (), 1):
+            if (index, colour) not in self.held_out:
+                rows += [(colours.paint(self.poses.draw(index, random), colour), index, number)
+                         for _ in range(PAINTED_POSES)]  # fmt: skip
+        return rows
 
 
 def kept(file: Path, icons: Icons, held_out: set[tuple[int, str]], progress: Callable[[str], None]) -> Dataset:

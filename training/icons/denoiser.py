@@ -41,7 +41,7 @@ def scheduler() -> Any:
     return DDIMScheduler(
         num_train_timesteps=STEPS, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
         prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing", clip_sample=False,
-        set_alpha_to_one=True,
+        set_alpha_to_one=True, steps_offset=1,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ class Poses:
     def __init__(self, icons: Icons) -> None:
         self.icons = icons
         self.features = np.stack([measures.features(icons.draw(index)) for index in range(len(icons.keys))])
+        self.squares = (self.features**2).sum(1)
 
     def draw(self, index: int, random: np.random.Generator) -> NDArray[np.uint8]:
         """The first pose that is still told from all other icons; each try is milder than the one before."""
@@ -37,6 +38,7 @@ class Poses:
         return self.icons.draw(index, angle=angle, scale=scale, x=x, y=y, mirrored=mirrored)
 
     def _named(self, picture: NDArray[np.uint8], index: int) -> bool:
-        distances = np.linalg.norm(self.features - measures.features(picture), axis=1)
-        own, distances[index] = distances[index], np.inf
-        return bool(distances.min() > MARGIN * own)
+        seen = measures.features(picture)
+        squares = self.squares - 2 * self.features @ seen + seen @ seen  # of the distances
+        own, squares[index] = squares[index], np.inf
+        return bool(squares.min() > MARGIN**2 * own)

@@ -86,6 +86,20 @@ def _add_running(command: Callable[..., argparse.ArgumentParser]) -> None:
     _add_engine_options(heard)
     heard.set_defaults(context=None, concurrency=1)
 
+    seen = command("imagine", running.imagine, "Make pictures of a text.")
+    seen.add_argument("prompt", help="what is to be seen")
+    seen.add_argument("--model", default="icons", help="an image model or its folder (default: the embedded one)")
+    seen.add_argument("--output", type=Path, default=Path("picture.png"), help="the file (default: picture.png)")
+    seen.add_argument("--negative-prompt", default="", help="what is not to be seen")
+    seen.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT", help="in pixels (default: the model's own)")
+    seen.add_argument("--steps", type=int, help="denoising steps (default: the model's own)")
+    seen.add_argument("--guidance", type=float, help="how strongly the text is followed")
+    seen.add_argument("--seed", type=int, help="the same seed makes the same picture (default: 0)")
+    seen.add_argument("--images", type=int, default=1, help="how many at once (default: 1)")
+    seen.add_argument("--scheduler", default="", help="ddim, dpm++, euler, euler-ancestral, heun, lcm, pndm, unipc")
+    _add_engine_options(seen)
+    seen.set_defaults(context=None, concurrency=1)
+
     deploy = command("deploy", running.deploy, "Serve a model in the background until `workbench stop`.")
     deploy.add_argument("model")
     deploy.add_argument("--port", type=_port, help="port on 127.0.0.1 (default: a free one)")
@@ -180,6 +194,14 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port; ports are 1 to 65535")
     return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """The type of a picture's size on the command line."""
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write it like 512x512")
+    return int(width), int(height)
 
 
 def _add_machine_options(sub: argparse.ArgumentParser) -> None:

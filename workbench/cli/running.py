@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from workbench import units
@@ -127,6 +128,36 @@ def transcribe(options: argparse.Namespace) -> None:
     if not options.json:
         print({"text": found.text, "srt": found.srt, "vtt": found.vtt}[options.form])
     print_json(options, found.to_dict())
+
+
+def imagine(options: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from workbench import deployment
+
+    files = _files(options.output, options.images)
+    with (
+        Status(quiet=options.json) as status,
+        deployment.deploy(make_plan(options, status), progress=status) as running,
+    ):
+        asked = {name: getattr(options, name) for name in ("negative_prompt", "steps", "guidance", "seed", "scheduler")}
+        found = running.imagine(options.prompt, size=options.size, images=options.images, progress=status, **asked)
+        if found.left_out:
+            status.note(f"workbench: the model does not read so long a prompt; left out: {found.left_out[:200]}")
+    for file, picture in zip(files, found.pictures, strict=True):
+        picture.save(file)
+    if not options.json:
+        print("\n".join(str(file) for file in files))
+    told = asdict(found)
+    told["pictures"] = [{"file": str(f), "seed": p.seed} for f, p in zip(files, found.pictures, strict=True)]
+    print_json(options, told)
+
+
+def _files(output: Path, count: int) -> list[Path]:
+    """Where pictures go: beside one another, with a number each where there are several."""
+    if not output.expanduser().parent.is_dir():
+        raise UsageError(f"There is no folder {output.parent}.", fix="Name a file in a folder that is there.")
+    return [output] if count == 1 else [output.with_stem(f"{output.stem}-{n}") for n in range(1, count + 1)]
 
 
 def deploy(options: argparse.Namespace) -> None:
@@ -257,5 +288,17 @@ def make_plan(options: argparse.Namespace, progress: Callable[[float | None, str
     model = options.model if options.engine in engines.APPS else models.get(options.model, progress=fetched)
     return planning.plan(
         model, engine=options.engine, format=options.format, context=options.context,
-        concurrency=options.concurrency, threads=options.threads,
+        concurrency=options.concurrency, threads=options.threads, image=_shape(model, options),
     )  # fmt: skip
+
+
+def _shape(model: Any, options: argparse.Namespace) -> Any:
+    """The pictures that a deployment is to serve; None for models of other kinds."""
+    from workbench.engines import ImageShape
+    from workbench.models import ImageModel
+
+    if not isinstance(model, ImageModel):
+        return None
+    width, height = getattr(options, "size", None) or (model.width, model.height)
+    steps, images = getattr(options, "steps", None) or model.steps, getattr(options, "images", 1)
+    return ImageShape(width, height, steps, images, model.guidance)

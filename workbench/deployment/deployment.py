@@ -39,6 +39,7 @@ from workbench.units import now
 if TYPE_CHECKING:
     import openai
 
+    from workbench.deployment.pictures import Imagined
     from workbench.deployment.transcripts import Transcript
 
 PORT_ATTEMPTS = 4
@@ -128,6 +129,28 @@ class Deployment:
         from workbench.deployment import transcripts
 
         return transcripts.transcribe(self, recording, progress=progress, **options)
+
+    def imagine(
+        self,
+        prompt: str,
+        *,
+        size: tuple[int, int] | None = None,
+        images: int = 1,
+        on_preview: Callable[[int, bytes], None] | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Imagined:
+        """Make pictures of a text; several at once have one seed after the other.
+
+        size: width and height in pixels, as planned when not given; options: negative_prompt, steps, guidance, seed,
+        scheduler. `on_preview` gets the number of a picture and a PNG of it after every step, which costs time;
+        `progress` hears every step, and may raise to end the work within one.
+        Raises UsageError for what cannot be made, ServerDied when the server goes away.
+        """
+        from workbench.deployment import pictures
+
+        asked: dict[str, Any] = {"size": size, "images": images, "on_preview": on_preview, "progress": progress}
+        return pictures.imagine(self, prompt, **asked, **options)
 
     @property
     def infill(self) -> Infill | None:

@@ -21,7 +21,7 @@ from workbench.machine import Accelerator, Machine
 from workbench.models import Model
 
 if TYPE_CHECKING:
-    from workbench.engines.runtime import SpeechRuntime, TextRuntime
+    from workbench.engines.runtime import ImageRuntime, SpeechRuntime, TextRuntime
 
 AnyModel = TypeVar("AnyModel")
 
@@ -31,12 +31,24 @@ PEAK_ANSWER_TOKENS = 64
 
 @dataclass(frozen=True, slots=True)
 class ImageShape:
-    """One request for images: size in pixels, denoising steps, images made at once."""
+    """One request for images: size in pixels, denoising steps, images made at once; guidance: how strongly the text is
+    followed, the pipeline's own choice when None."""
 
     width: int
     height: int
     steps: int
     images: int = 1
+    guidance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tricks:
+    """Ways of needing less memory for images: decode picture by picture, or tile by tile; move every layer to the
+    device only while it works."""
+
+    sliced: bool = False
+    tiled: bool = False
+    sequential: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +62,7 @@ class Settings:
     devices: which of the machine's accelerators, by their place in `Machine.accelerators`; none means the CPU;
     device_layers: how many layers lie on them, all when None; tensor_parallel: whether each layer is split over the
     devices, or whole layers are dealt out; offload: move parts to the device only while they work (images).
-    image, beam: only for engines that make images or transcribe.
+    image, tricks, beam: only for engines that make images or transcribe.
     """
 
     model: str
@@ -67,6 +79,7 @@ class Settings:
     tensor_parallel: bool = False
     offload: bool = False
     image: ImageShape | None = None
+    tricks: Tricks = Tricks()
     beam: int = 1
 
     def accelerators(self, machine: Machine) -> tuple[Accelerator, ...]:
@@ -189,7 +202,7 @@ class Engine(ABC, Generic[AnyModel]):
         quantizes while it loads."""
         return format_name
 
-    def runtime(self, path: Path, settings: Settings) -> TextRuntime | SpeechRuntime:
+    def runtime(self, path: Path, settings: Settings) -> TextRuntime | SpeechRuntime | ImageRuntime:
         """Load the model into this process: for engines that `workbench.deployment.server` hosts, and only there."""
         raise NotImplementedError(f"{self.title} is a server of its own")
 

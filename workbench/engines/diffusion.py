@@ -136,18 +136,23 @@ def checked_shape(settings: Settings, model: ImageModel) -> ImageShape:
             f"{model.name} makes pictures, and the settings say nothing of them.",
             fix=f"Ask for a size, such as {model.width} × {model.height} and {model.steps} steps.",
         )
+    check_shape(shape, model.pixels, model.name)
+    return shape
+
+
+def check_shape(shape: ImageShape, multiple: int, name: str) -> None:
+    """Raise UsageError for sides that are no multiples, and for steps and numbers of pictures that nobody makes."""
     for side in ("width", "height"):
-        value, multiple = getattr(shape, side), model.pixels
+        value = getattr(shape, side)
         if not _is_whole(value) or not multiple <= value <= LARGEST_SIDE or value % multiple:
             near = _nearest(value, multiple)
             raise UsageError(
                 f"A {side} of {value} pixels was asked for.",
-                fix=f"{model.name} needs a multiple of {multiple} from {multiple} to {LARGEST_SIDE}; ask for {near}.",
+                fix=f"{name} needs a multiple of {multiple} from {multiple} to {LARGEST_SIDE}; ask for {near}.",
             )
-    for name, value, most in (("steps", shape.steps, MOST_STEPS), ("images", shape.images, MOST_IMAGES)):
+    for what, value, most in (("steps", shape.steps, MOST_STEPS), ("images", shape.images, MOST_IMAGES)):
         if not _is_whole(value) or not 1 <= value <= most:
-            raise UsageError(f"{value} {name} were asked for.", fix=f"Ask for 1 to {most} {name}.")
-    return shape
+            raise UsageError(f"{value} {what} were asked for.", fix=f"Ask for 1 to {most} {what}.")
 
 
 def _is_whole(value: object) -> bool:

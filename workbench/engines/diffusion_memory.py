@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from workbench.catalog.image_components import at
-from workbench.engines.contract import ImageShape, Settings
+from workbench.engines.contract import ImageShape, Settings, Tricks
 from workbench.engines.device_memory import driver_context
 from workbench.engines.diffusion import checked_shape
 from workbench.evidence import Basis, Breakdown, Estimate
@@ -26,15 +26,6 @@ PROGRAM_SOURCE = "measured with PyTorch 2.13 (CPU) and Diffusers 0.42 on x86-64 
 COUNTED = "counted from the components' own code; see image_components.yaml"
 #: Finished pictures, in 32 bits with three channels.
 PICTURE_BYTES = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Tricks:
-    """Ways of needing less: decode picture by picture, or tile by tile; move every layer in only while it works."""
-
-    sliced: bool = False
-    tiled: bool = False
-    sequential: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +123,10 @@ def autoencoder(
 
 
 def predict(
-    model: ImageModel, settings: Settings, machine: Machine, workspace: Mapping[str, float], tricks: Tricks
+    model: ImageModel, settings: Settings, machine: Machine, workspace: Mapping[str, float]
 ) -> tuple[Breakdown, ...]:
     """The device and main memory, or main memory alone. Further devices stay empty: a pipeline uses one."""
-    shape = checked_shape(settings, model)
+    shape, tricks = checked_shape(settings, model), settings.tricks
     found = phases(model, shape, workspace if settings.devices else {}, fused=settings.flash_attention, tricks=tricks)
     program = Estimate.within(PROGRAM_BYTES, "B", Basis("the interpreter with its libraries", {}, PROGRAM_SOURCE),
                               *PROGRAM_SPREAD)  # fmt: skip

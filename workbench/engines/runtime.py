@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.engines.contract import Availability, Engine, ImageShape, Launch, Settings
+from workbench.engines.contract import Availability, Engine, ImageShape, Launch, Settings, Tricks
 from workbench.errors import EngineUnavailable
 
 if TYPE_CHECKING:
@@ -152,6 +152,53 @@ class SpeechRuntime(ABC):
 
 
 @dataclass(frozen=True, slots=True)
+class Imagining:
+    """What is to be seen. shape: size, steps, pictures and guidance; negative: what is not to be seen; seed: of the
+    first picture, each further one has the next; scheduler: one of the runtime's, its own when ""; preview: decode the
+    pictures after every step."""
+
+    prompt: str
+    shape: ImageShape
+    negative: str = ""
+    seed: int = 0
+    scheduler: str = ""
+    preview: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A denoising step is done. preview: (pictures, height, width, 3), None where nobody asked for it."""
+
+    number: int
+    of: int
+    preview: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A finished picture, (height, width, 3), and the seed that makes it again."""
+
+    pixels: NDArray[np.uint8]
+    seed: int
+
+
+class ImageRuntime(ABC):
+    """A model that makes pictures, in this process. multiple: what sides must be multiples of; schedulers: names of
+    those it knows."""
+
+    multiple: int
+    schedulers: tuple[str, ...]
+
+    @abstractmethod
+    def left_out(self, prompt: str) -> str:
+        """The end of a prompt that is longer than the model reads; "" where it reads all."""
+
+    @abstractmethod
+    def imagine(self, asked: Imagining) -> Generator[Step | Picture, None, None]:
+        """Every step, and then the pictures. Closing the iterator ends the work after the step that is under way."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hosted:
     """What the hosting server is told: which engine, the file or folder of the model, its name, settings and port."""
 
@@ -173,7 +220,8 @@ class Hosted:
         fields = json.loads(text)
         settings = fields["settings"]
         image = settings["image"] and ImageShape(**settings["image"])
-        made = Settings(**{**settings, "devices": tuple(settings["devices"]), "image": image})
+        parts = {"devices": tuple(settings["devices"]), "image": image, "tricks": Tricks(**settings["tricks"])}
+        made = Settings(**{**settings, **parts})
         return cls(**{**fields, "settings": made})
 
     @property

@@ -2,7 +2,8 @@
 
 models.get("smollm2")                      a model of the catalog
 models.get("path/to/model.gguf")           a file
-models.get("path/to/folder")               a folder with config.json and safetensors, or model.bin for CTranslate2
+models.get("path/to/folder")               a folder with config.json and safetensors, with model.bin for CTranslate2,
+                                           or with model_index.json: a pipeline for images
 models.get("hf:owner/repo/model.gguf")     a file on the Hugging Face Hub, also written owner/repo:model.gguf
 """
 
@@ -16,7 +17,8 @@ from pathlib import Path
 from workbench import catalog
 from workbench.catalog import HubSource, ModelEntry
 from workbench.errors import AssetUnavailable, BadModelFile, UnknownName, UsageError
-from workbench.models import assets, gguf_file, hub, safetensors_folder, speech_files
+from workbench.models import assets, gguf_file, hub, pipeline_folder, safetensors_folder, speech_files
+from workbench.models.image import ImageModel
 from workbench.models.model import Model
 from workbench.models.speech import SpeechModel
 from workbench.models.verification import Progress, is_intact
@@ -30,7 +32,7 @@ def known() -> list[ModelEntry]:
     return sorted(catalog.models().values(), key=lambda entry: entry.name)
 
 
-def get(name_or_path: str | os.PathLike[str], *, progress: Progress | None = None) -> Model | SpeechModel:
+def get(name_or_path: str | os.PathLike[str], *, progress: Progress | None = None) -> Model | SpeechModel | ImageModel:
     """The model with this name, in this file, or in this file on the Hub; fetched if need be, verified and read.
 
     progress: called with (bytes done, bytes in total, what is going on) while a file is fetched or checked.
@@ -52,12 +54,13 @@ def get(name_or_path: str | os.PathLike[str], *, progress: Progress | None = Non
 def get_text(name_or_path: str | os.PathLike[str], *, progress: Progress | None = None) -> Model:
     """The same for a language model; raises UsageError for a model of another kind."""
     found = get(name_or_path, progress=progress)
-    if isinstance(found, SpeechModel):
-        raise UsageError(f"{found.name} is a model for speech.", fix="Name a language model: `workbench models`.")
+    if not isinstance(found, Model):
+        kind = "speech" if isinstance(found, SpeechModel) else "images"
+        raise UsageError(f"{found.name} is a model for {kind}.", fix="Name a language model: `workbench models`.")
     return found
 
 
-def _from_catalog(entry: ModelEntry, progress: Progress | None) -> Model | SpeechModel:
+def _from_catalog(entry: ModelEntry, progress: Progress | None) -> Model | SpeechModel | ImageModel:
     if entry.asset is None:
         raise AssetUnavailable(
             f"The workbench knows what {entry.name} is and not where a file of it lies.",
@@ -77,7 +80,7 @@ def _from_hub(source: HubSource, progress: Progress | None) -> Model:
     return gguf_file.read(path, source=f"Hugging Face Hub, {source.repo}:{source.file}", sha256=sha256)
 
 
-def _from_file(path: Path, progress: Progress | None) -> Model | SpeechModel:
+def _from_file(path: Path, progress: Progress | None) -> Model | SpeechModel | ImageModel:
     try:
         size_bytes = path.stat().st_size
     except (OSError, ValueError) as error:
@@ -89,6 +92,8 @@ def _from_file(path: Path, progress: Progress | None) -> Model | SpeechModel:
     if speech_files.is_one(path):
         return speech_files.read(path)
     if path.is_dir():
+        if pipeline_folder.is_one(path):
+            return pipeline_folder.read(path)
         if safetensors_folder.is_one(path):
             return safetensors_folder.read(path)
         raise UsageError(f"{path} is a folder.", fix=_files_inside(path))

@@ -51,7 +51,8 @@ class ImageModel:
     """A pipeline that makes pictures from text.
 
     guided: every step runs the denoiser twice, with the text and without it; width, height and steps: what it was made
-    for; float32_vae: the autoencoder overflows in FP16 and is run in 32 bits then.
+    for; float32_vae: the autoencoder overflows in FP16 and is run in 32 bits then; guidance: how strongly the text is
+    followed when nobody says, None where the catalog does not know.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ImageModel:
     format: str = "BF16"
     float32_vae: bool = False
     pipeline: str = ""
+    guidance: float | None = None
     licence: str | None = None
     path: Path | None = None
 
@@ -151,5 +153,6 @@ def from_config(config: Mapping[str, Any], name: str, source: str, *, licence: s
         source=source,
         float32_vae=config.get("float32_vae", False),
         pipeline=config.get("pipeline", ""),
+        guidance=config.get("guidance"),
         licence=licence,
     )

@@ -37,11 +37,11 @@ def read(folder: Path, *, name: str = "") -> Model:
 
     Raises BadModelFile for damaged or missing parts, UnsupportedModel for what is not opened here.
     """
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     _refuse_code(folder, config)
     files = _weight_files(folder)
     described = from_config(config, name=name or folder.name, source=f"folder {folder}")
-    stored = [tensor for file in files for tensor in _tensors(file)]
+    stored = [tensor for file in files for tensor in tensors(file)]
     model = formats.in_format(described, _format(folder, config, stored))
     _check_complete(folder, model, stored, quantized="quantization_config" in config)
     return replace(model, path=folder, file_bytes=sum(file.stat().st_size for file in files))
@@ -60,7 +60,7 @@ def _refuse_code(folder: Path, config: Mapping[str, Any]) -> None:
 def _weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(_json(index).get("weight_map", {}).values()))
+        names = sorted(set(read_json(index).get("weight_map", {}).values()))
     else:
         names = sorted(one.name for one in folder.glob("*.safetensors"))
     files = [folder / str(one) for one in names]
@@ -74,7 +74,7 @@ def _weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def _tensors(file: Path) -> Iterator[tuple[str, str, int, int]]:
+def tensors(file: Path) -> Iterator[tuple[str, str, int, int]]:
     """Name, type, elements and bytes of each tensor in the header of a file, checked against its size."""
     size = file.stat().st_size
     with file.open("rb") as stream:
@@ -133,7 +133,7 @@ def _check_complete(folder: Path, model: Model, stored: list[tuple[str, str, int
         )
 
 
-def _json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
     try:
         return _parsed(file.read_bytes(), file)
     except OSError as error:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any, cast
 
 from workbench import engines, models
-from workbench.engines import CHAT, Availability, Engine, Settings, Workload
+from workbench.engines import CHAT, Availability, Engine, ImageShape, Settings, Workload
 from workbench.engines.apps.engine import Listed
 from workbench.engines.llamacpp import CACHE_BLOCK_VALUES
 from workbench.errors import EngineUnavailable, UnsupportedModel, UsageError
 from workbench.machine import Machine, calibrate, probe
-from workbench.models import Model, SpeechModel
+from workbench.models import ImageModel, Model, SpeechModel
+from workbench.planning import image as images
 from workbench.planning import listed, speech
 from workbench.planning import threads as thread_choice
 from workbench.planning.plans import Plan, Refusal, predict
@@ -28,7 +29,7 @@ QUANTIZED_CACHE_TYPES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 
 
 def plan(
-    model: str | Model | SpeechModel,
+    model: str | Model | SpeechModel | ImageModel,
     *,
     machine: Machine | None = None,
     engine: str | Engine[Any] = "auto",
@@ -40,20 +41,23 @@ def plan(
     flash_attention: bool = True,
     prompt_cache_bytes: int = 0,
     beam: int = 1,
+    image: ImageShape | None = None,
     workload: Workload = CHAT,
 ) -> Plan:
     """Plan a deployment of `model` on `machine` (this one by default, calibrated once).
 
     format: of the weights, as `models.formats` names it; the file's own, or the engine's usual one, when not given;
     context: tokens of prompt and answer together; DEFAULT_CONTEXT, or all the model has if that is less;
-    cache_type: element type of the KV cache, see `check_cache_type`; beam: of models that transcribe, which have no
-    context; the other settings are those of `Settings`.
+    cache_type: element type of the KV cache, see `check_cache_type`; beam: of models that transcribe, image: of those
+    that make pictures, neither of which has a context; the other settings are those of `Settings`.
     Raises UnknownName, BadModelFile, UnsupportedModel, EngineUnavailable or UsageError.
     """
     if isinstance(model, str):
-        model = cast("Model | SpeechModel", _named(model, engine) or models.get(model))
+        model = cast("Model | SpeechModel | ImageModel", _named(model, engine) or models.get(model))
+    common: dict[str, Any] = {"machine": machine, "engine": engine, "format": format, "threads": threads}
+    if isinstance(model, ImageModel):
+        return images.plan(model, **common, image=image)
     if isinstance(model, SpeechModel):
-        common: dict[str, Any] = {"machine": machine, "engine": engine, "format": format, "threads": threads}
         return speech.plan(model, **common, concurrency=check_concurrency(concurrency), beam=beam)
     if isinstance(model, Listed):
         asked = {"context": context or DEFAULT_CONTEXT, "concurrency": check_concurrency(concurrency)}

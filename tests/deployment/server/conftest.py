@@ -17,6 +17,7 @@ import uvicorn
 from tests.deployment.conftest import wait_until
 from workbench.deployment.server.app import make_app
 from workbench.deployment.server.scheduler import Scheduler
+from workbench.engines import Settings
 from workbench.engines.fake_runtime import FakeRuntime
 from workbench.engines.fake_server import Script
 
@@ -54,7 +55,7 @@ def serving(slots: int = 2, most_waiting: int = 8, context: int = 512, **script:
     """A server whose runtime follows this script, until the block is left."""
     runtime = FakeRuntime(replace(Script(), **script), context)
     scheduler = Scheduler(lambda: runtime, slots, most_waiting)
-    app = make_app(scheduler, MODEL, KEY, {"chat"}, context=context)
+    app = make_app(scheduler, MODEL, KEY, {"chat"}, Settings(MODEL, "FP32", context))
     with answering(app, scheduler) as (url, client):
         yield Running(runtime, scheduler, url, client)
 

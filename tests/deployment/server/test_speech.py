@@ -19,6 +19,7 @@ from tests.deployment.server.conftest import KEY, answering, events
 from workbench.deployment.server import speech
 from workbench.deployment.server.app import make_app
 from workbench.deployment.server.scheduler import Scheduler
+from workbench.engines import Settings
 from workbench.engines.runtime import SAMPLE_RATE, Heard, Listening, Segment, SpeechRuntime
 
 MODEL = "ears"
@@ -51,7 +52,7 @@ class Counting(SpeechRuntime):
 def served() -> Iterator[tuple[Counting, httpx2.Client]]:
     runtime = Counting()
     scheduler = Scheduler(lambda: runtime, 1, 4)
-    app = make_app(scheduler, MODEL, KEY, {"transcribe"}, context=448)
+    app = make_app(scheduler, MODEL, KEY, {"transcribe"}, Settings(MODEL, "FP16", 448))
     with answering(app, scheduler) as (url, client):
         client.base_url = httpx2.URL(f"{url}/v1/audio")
         yield runtime, client

@@ -22,7 +22,7 @@ def main() -> None:
     hosted, key = Hosted.from_json(sys.argv[1]), os.environ.pop(API_KEY)
     engine = engines.get(hosted.engine)
     scheduler = Scheduler(lambda: engine.runtime(Path(hosted.path), hosted.settings), hosted.settings.concurrency)
-    app = make_app(scheduler, hosted.served_model, key, engine.capabilities, context=hosted.settings.context)
+    app = make_app(scheduler, hosted.served_model, key, engine.capabilities, hosted.settings)
     server = uvicorn.Server(
         uvicorn.Config(
             app, host="127.0.0.1", port=hosted.port, log_level="warning", access_log=False, server_header=False,

@@ -17,10 +17,15 @@ from workbench.deployment.server.metrics import CONTENT_TYPE_LATEST, Metrics
 from workbench.deployment.server.refusals import Refused, as_json, invalid, of_status
 from workbench.deployment.server.running import ClientGone
 from workbench.deployment.server.scheduler import Scheduler
+from workbench.engines.contract import Settings
 
 #: The modules with the routes of each kind of model, by the capability that its engine names; a server of one kind
 #: needs nothing of the others.
-ROUTES = {"chat": "workbench.deployment.server.text", "transcribe": "workbench.deployment.server.speech"}
+ROUTES = {
+    "chat": "workbench.deployment.server.text",
+    "imagine": "workbench.deployment.server.images",
+    "transcribe": "workbench.deployment.server.speech",
+}
 #: A body may have this many bytes, or so many for each token of the context, whichever is more.
 LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN = 1 << 20, 32
 #: A recording may have this many: hours of it, uncompressed. Bodies of that size lie on the disk, not in memory.
@@ -28,18 +33,19 @@ RECORDING_BYTES = 4 << 30
 
 
 def make_app(
-    scheduler: Scheduler, served_model: str, api_key: str, capabilities: Collection[str], *, context: int
+    scheduler: Scheduler, served_model: str, api_key: str, capabilities: Collection[str], settings: Settings
 ) -> FastAPI:
     """The server's application around a scheduler that somebody else starts."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     state = app.state
     state.scheduler, state.served_model, state.metrics = scheduler, served_model, Metrics(scheduler)
+    state.image = settings.image
     app.include_router(_common)
     for capability, module in ROUTES.items():
         if capability in capabilities:
             app.include_router(import_module(module).router)
     transcribes = "transcribe" in capabilities
-    most_bytes = RECORDING_BYTES if transcribes else max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * context)
+    most_bytes = RECORDING_BYTES if transcribes else max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * settings.context)
     app.add_middleware(Gate, api_key=api_key, most_bytes=most_bytes, metrics=state.metrics)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)

@@ -7,13 +7,15 @@ GB mean GiB. A source that names only a family of devices is taken for the membe
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from workbench import catalog, models
 from workbench.catalog.accelerators import AcceleratorSpec
 from workbench.catalog.media_coefficients import of_images, speech_coefficients
 from workbench.engines import CHAT, Engine, ImageShape, Settings, whisper
+from workbench.engines.contract import Tricks
 from workbench.engines.diffusers import Diffusers
-from workbench.engines.diffusion_memory import Tricks, autoencoder
+from workbench.engines.diffusion_memory import autoencoder
 from workbench.engines.faster_whisper import FasterWhisper
 from workbench.engines.openai_whisper import OpenAIWhisper
 from workbench.engines.stable_diffusion_cpp import StableDiffusionCpp
@@ -130,7 +132,8 @@ def _pipeline(row: Row) -> Estimate:
     name = "sdxl-base-1.0-taesd" if "Tiny" in precision else row["model"]
     model = image(name, "FP32" if precision.startswith("fp32") else "FP16")
     shape = ImageShape(model.width, model.height, model.steps, int(rows.number(row, "batch", 1)) or 1)
-    memory = Diffusers(tricks=tricks).memory(model, _settings(model, shape, offload=offload), on(device(row)))[0]
+    settings = _settings(model, shape, offload=offload, tricks=tricks)
+    memory = Diffusers().memory(model, settings, on(device(row)))[0]
     return Breakdown("", {name: part for name, part in memory.parts.items() if name != "driver"}).total
 
 
@@ -145,8 +148,8 @@ def image(name: str, format_name: str) -> ImageModel:
     return made
 
 
-def _settings(model: ImageModel, shape: ImageShape, *, offload: bool = False) -> Settings:
-    return Settings(model.name, model.format, 0, devices=(0,), image=shape, offload=offload)
+def _settings(model: ImageModel, shape: ImageShape, **ways: Any) -> Settings:
+    return Settings(model.name, model.format, 0, devices=(0,), image=shape, **ways)
 
 
 def on(spec: AcceleratorSpec) -> Machine:

@@ -1,0 +1,102 @@
+"""Planning a model that makes pictures: which engine here, how much memory, and what to do where that is short."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from workbench import engines
+from workbench.engines import Engine, ImageShape, Settings
+from workbench.engines.contract import Tricks
+from workbench.engines.workload import CHAT
+from workbench.errors import EngineUnavailable, UnsupportedModel, UsageError
+from workbench.machine import Machine, calibrate, probe
+from workbench.models import ImageModel
+from workbench.planning import threads as thread_choice
+from workbench.planning.plans import Plan, Refusal, predict
+from workbench.planning.shapes import shape
+
+#: What a CPU computes pictures in when nobody names a format: 16 bits are slower on most.
+ON_CPU = "FP32"
+
+
+def plan(
+    model: ImageModel,
+    *,
+    machine: Machine | None = None,
+    engine: str | Engine[Any] = "auto",
+    format: str | None = None,  # noqa: A002 - the field's own word
+    image: ImageShape | None = None,
+    threads: int | thread_choice.Threads | None = None,
+) -> Plan:
+    """A deployment of `model` here; image: the largest request it is to serve, one picture of the model's own size when
+    not given.
+
+    Requests are served one after the other. Where the whole does not fit, pictures are decoded one by one, then in
+    tiles. Raises EngineUnavailable, UnsupportedModel or UsageError.
+    """
+    machine = machine or calibrate(probe())
+    chosen, made, refused = _choose(model, engine, format or ON_CPU, machine)
+    count = thread_choice.counted(threads, machine)
+    wanted = image or ImageShape(model.width, model.height, model.steps, guidance=model.guidance)
+    settings = Settings(
+        model.name, made.format, context=0, threads=count.decode, prefill_threads=count.prefill, image=wanted
+    )
+    version = chosen.available(machine).version or ""
+    found = None
+    for one, why in _ways(settings):
+        reasons = (f"{chosen.title} makes pictures in {made.format} here ({version})", *why, count.reason)
+        found = predict(made, chosen, one, machine, CHAT, version=version, reasons=reasons, refused=refused)
+        if found.verdict != "does not fit":
+            return found
+    assert found is not None  # noqa: S101 - there is always a first way
+    return found
+
+
+def _ways(settings: Settings) -> Iterator[tuple[Settings, tuple[str, ...]]]:
+    """As asked, and then with less memory for the same pictures."""
+    yield settings, ()
+    if settings.image and settings.image.images > 1:
+        yield replace(settings, tricks=Tricks(sliced=True)), ("pictures are decoded one by one, to fit",)
+    yield replace(settings, tricks=Tricks(sliced=True, tiled=True)), ("pictures are decoded in tiles, to fit",)
+
+
+def _choose(
+    model: ImageModel, engine: str | Engine[Any], format_name: str, machine: Machine
+) -> tuple[Engine[Any], ImageModel, tuple[Refusal, ...]]:
+    refused: list[Refusal] = []
+    for one in _candidates(engine):
+        obstacle = _obstacle(model, one, format_name, machine)
+        if obstacle is None:
+            made = shape(model, one, format_name)
+            assert isinstance(made, ImageModel)  # noqa: S101 - a model stays of its kind
+            return one, made, tuple(refused)
+        refused.append(obstacle)
+    wrong_kind = all("imagine" not in one.capabilities for one in _candidates(engine))
+    error = UsageError if wrong_kind else EngineUnavailable if model.path else UnsupportedModel
+    raise error(" ".join(one.reason for one in refused), fix=refused[-1].fix)
+
+
+def _candidates(engine: str | Engine[Any]) -> list[Engine[Any]]:
+    if isinstance(engine, Engine):
+        return [engine]
+    if engine != "auto":
+        return [engines.get(engine)]
+    every = (engines.get(name) for name in engines.ENGINES if name != "fake")
+    return [one for one in every if one.starts and "imagine" in one.capabilities]
+
+
+def _obstacle(model: ImageModel, engine: Engine[Any], format_name: str, machine: Machine) -> Refusal | None:
+    """Why this engine does not run this model here; None where it does."""
+    if "imagine" not in engine.capabilities:
+        reason = f"{model.name} is a model for images, and {engine.title} makes none."
+        return Refusal(engine.name, reason, "Leave the engine out, or name one that makes pictures.")
+    if format_name not in engine.formats:
+        return Refusal(engine.name, f"{engine.title} does not run {format_name}.", "Choose FP32 or BF16.")
+    if model.path is None:
+        return Refusal(engine.name, f"{model.name} is only described: no folder holds it.", "Name its folder.")
+    for one in (engine.supports(model), engine.available(machine)):
+        if not one.ok:
+            return Refusal(engine.name, one.reason, one.fix)
+    return None

@@ -14,7 +14,7 @@ from training.icons.dataset import Dataset
 
 CHANNELS, LATENTS, BATCH, RATE = 40, 8, 32, 1.5e-3
 #: At first it sees quarters of pictures: convolutions do not care, and a step takes a quarter of the time.
-PIXELS, CROP = 8, 32
+PIXELS, CROP, FEW = 8, 32, 8
 #: Noise on the latents while the decoder learns: a denoiser never hits them exactly.
 NOISE, DECODER_NOISE = 0.05, 0.10
 
@@ -31,8 +31,8 @@ def make() -> Any:
 
 
 def batch(data: Dataset, random: np.random.Generator) -> torch.Tensor:
-    """Pictures by chance, -1 to 1."""
-    where = random.integers(len(data.pictures), size=BATCH)
+    """Whole pictures by chance, -1 to 1; few, since it is steps that count."""
+    where = random.integers(len(data.pictures), size=FEW)
     return scaled(data.pictures[where])
 
 
@@ -72,7 +72,7 @@ def train(file: Path, data: Dataset, minutes: float) -> Any:
         return _error(made, wanted) + 0.01 * norm + 0.1 * tail
 
     model = stage.run(file, minutes, {"model": model}, RATE, loss, average=0.998)["model"]
-    return _decoder_alone(file.with_name("decoder.pt"), model, data, minutes / 3)
+    return _decoder_alone(file.with_name("decoder.pt"), model, data, minutes / 5)
 
 
 def _decoder_alone(file: Path, model: Any, data: Dataset, minutes: float) -> Any:

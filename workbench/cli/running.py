@@ -285,7 +285,8 @@ def make_plan(options: argparse.Namespace, progress: Callable[[float | None, str
             progress(done / total if total else None, what)
 
     # an app knows its models by names of its own
-    model = options.model if options.engine in engines.APPS else models.get(options.model, progress=fetched)
+    in_app = options.engine in (*engines.APPS, *engines.IMAGE_APPS)
+    model = options.model if in_app else models.get(options.model, progress=fetched)
     return planning.plan(
         model, engine=options.engine, format=options.format, context=options.context,
         concurrency=options.concurrency, threads=options.threads, image=_shape(model, options),
@@ -296,9 +297,11 @@ def _shape(model: Any, options: argparse.Namespace) -> Any:
     """The pictures that a deployment is to serve; None for models of other kinds."""
     from workbench.engines import ImageShape
     from workbench.models import ImageModel
+    from workbench.planning.listed import USUAL_IMAGE
 
-    if not isinstance(model, ImageModel):
+    if not isinstance(model, ImageModel) and not hasattr(options, "images"):
         return None
-    width, height = getattr(options, "size", None) or (model.width, model.height)
-    steps, images = getattr(options, "steps", None) or model.steps, getattr(options, "images", 1)
-    return ImageShape(width, height, steps, images, model.guidance)
+    usual = model if isinstance(model, ImageModel) else USUAL_IMAGE
+    width, height = getattr(options, "size", None) or (usual.width, usual.height)
+    steps, images = getattr(options, "steps", None) or usual.steps, getattr(options, "images", 1)
+    return ImageShape(width, height, steps, images, usual.guidance)

@@ -13,8 +13,8 @@ from workbench.engines.workload import CHAT, Workload
 from workbench.errors import UnknownName
 
 __all__ = [
-    "APPS", "CHAT", "ENGINES", "Availability", "Endpoint", "Engine", "ImageShape", "Launch", "Settings", "TextEngine",
-    "Workload", "get",
+    "APPS", "CHAT", "ENGINES", "IMAGE_APPS", "Availability", "Endpoint", "Engine", "ImageShape", "Launch", "Settings",
+    "TextEngine", "Workload", "get",
 ]  # fmt: skip
 
 #: name → "module:Class", in the order in which they are tried when the user lets the workbench choose.
@@ -42,10 +42,16 @@ APPS = {
     "jan": "workbench.engines.apps.jan:engine",
 }
 
+#: Apps that make pictures.
+IMAGE_APPS = {
+    "comfyui": "workbench.engines.apps.comfyui:engine",
+    "invokeai": "workbench.engines.apps.invokeai:engine",
+}
+
 
 def get(name: str) -> Engine[Any]:
     """The engine or app called `name`; raises UnknownName with the nearest names."""
-    known = {**ENGINES, **APPS}
+    known = {**ENGINES, **APPS, **IMAGE_APPS}
     if name not in known:
         raise UnknownName("engine", name, known)
     module, _, attribute = known[name].partition(":")

@@ -197,6 +197,10 @@ class ImageRuntime(ABC):
     def imagine(self, asked: Imagining) -> Generator[Step | Picture, None, None]:
         """Every step, and then the pictures. Closing the iterator ends the work after the step that is under way."""
 
+    def close(self) -> None:
+        """Give back what is held outside this process, which is about to end."""
+        return
+
 
 @dataclass(frozen=True, slots=True)
 class Hosted:

@@ -38,7 +38,7 @@ class Row:
 def rows(machine: Machine | None = None) -> list[Row]:
     """Every engine and app of the registry but the fake one, which is for tests."""
     machine, tested, found = machine or kept(probe()), last_tested(), []
-    for name in (*engines.ENGINES, *engines.APPS):
+    for name in (*engines.ENGINES, *engines.APPS, *engines.IMAGE_APPS):
         if name == "fake":
             continue
         engine = engines.get(name)

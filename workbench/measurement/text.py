@@ -1,6 +1,6 @@
 """Measure a deployment: a warm-up, `repeats` equal requests, then the longest prompt for peak memory.
 
-What is asked of models that transcribe is in `speech`.
+What is asked of models that transcribe is in `speech`, of those that make pictures in `images`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workbench.errors import UsageError
 from workbench.evidence import Estimate, Measured
 from workbench.evidence.ledger import Ledger
 from workbench.machine import BusyMeter, PeakSampler, cpu_seconds, kept, probe, shared_bytes
-from workbench.measurement import speech
+from workbench.measurement import images, speech
 from workbench.measurement.requests import Sample, run_request, template_overhead
 from workbench.measurement.together import Batch, measured, run_batch
 from workbench.models import weight_files
@@ -93,6 +93,8 @@ def measure(
         others = BusyMeter(deployment.pids())
         if "transcribe" in engine.capabilities:
             samples, values = _speech(deployment, recording, repeats, peak_memory, report)
+        elif "imagine" in engine.capabilities:
+            samples, values = _images(deployment, repeats, peak_memory, report)
         else:
             samples, values = _text(deployment, repeats, peak_memory, report)
     report(1.0, "measured")
@@ -130,6 +132,17 @@ def _speech(
     if peak_memory:
         report(0.7, f"{speech.PEAK_S:g} s of sound")
         values = {"memory_peak": speech.peak_memory(deployment, path), **values}
+    return samples, values
+
+
+def _images(
+    deployment: Deployment, repeats: int, peak_memory: bool, report: Progress
+) -> tuple[list[Any], dict[str, Measured]]:
+    samples = images.sittings(deployment, repeats, report)
+    values = images.values(samples)
+    if peak_memory:
+        report(0.8, "peak memory")
+        values = {"memory_peak": images.peak_memory(deployment), **values}
     return samples, values
 
 

@@ -77,6 +77,11 @@ class ImageModel:
         return (*self.text_encoders, self.denoiser, self.vae)
 
     @property
+    def quantization(self) -> str:
+        """The format, as models of other kinds call it."""
+        return self.format
+
+    @property
     def parameters(self) -> int:
         """Number of trained values."""
         return sum(part.component.parameters for part in self.parts)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from workbench import engines
-from workbench.engines import Engine, Settings, Workload
+from workbench.engines import Engine, ImageShape, Settings, Workload
 from workbench.engines.apps.engine import Listed
 from workbench.errors import EngineUnavailable, UsageError
 from workbench.machine import Machine, calibrate, probe
 from workbench.planning import threads as thread_choice
 from workbench.planning.plans import Plan, predict
 
+#: What is made where nobody says, with a model of which nobody says what it was made for.
+USUAL_IMAGE = ImageShape(512, 512, 20)
+
 
 def plan(
     model: Listed, engine: str | Engine[Any], machine: Machine | None, *,
-    context: int, concurrency: int, workload: Workload,
+    context: int, concurrency: int, workload: Workload, image: ImageShape | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of exactly this; raises EngineUnavailable, and UsageError for more context than the app says it has."""
     chosen = engines.get(engine) if isinstance(engine, str) else engine
@@ -29,9 +33,15 @@ def plan(
     machine = machine or calibrate(probe())
     count = thread_choice.choose(machine)
     settings = Settings(
-        model=model.name, format=model.format, context=context, concurrency=concurrency,
-        threads=count.decode, prefill_threads=count.prefill,
-    )  # fmt: skip
+        model=model.name,
+        format=model.format,
+        context=context,
+        concurrency=concurrency,
+        threads=count.decode,
+        prefill_threads=count.prefill,
+    )
+    if "imagine" in chosen.capabilities:  # one at a time, and no context
+        settings = replace(settings, context=0, concurrency=1, image=image or USUAL_IMAGE)  # fmt: skip
     reasons = (f"{chosen.title} has it ({available.version})", count.reason)
     version = available.version or ""
     return predict(model, chosen, settings, machine, workload.within(context), version=version, reasons=reasons)

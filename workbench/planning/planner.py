@@ -61,7 +61,7 @@ def plan(
         return speech.plan(model, **common, concurrency=check_concurrency(concurrency), beam=beam)
     if isinstance(model, Listed):
         asked = {"context": context or DEFAULT_CONTEXT, "concurrency": check_concurrency(concurrency)}
-        return listed.plan(model, engine, machine, **asked, workload=workload)
+        return listed.plan(model, engine, machine, **asked, workload=workload, image=image)
     machine = machine or calibrate(probe())
     chosen, version, refused = _choose_engine(model, machine, engine, format)
     model = shape_text(model, chosen, format)

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from workbench.evidence import Estimate
 from workbench.measurement import Compared
+from workbench.measurement.images import Drawn
 from workbench.measurement.listening import Listened
 from workbench.report.figures import MEASURED, PREDICTED, TEXT, bounds, safe, styled
 from workbench.units import MIB, format_value
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+Answered = Compared | Listened | Drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ AXES: Final = {
     "ttft": Axis("time to first token, ms", "s", 1e-3),
     "memory_peak": Axis("memory, MiB", "B", MIB),
     "window": Axis("seconds for 30 s of sound", "s"),
+    "step": Axis("seconds of a denoising step", "s"),
 }
 
 
@@ -60,12 +64,17 @@ def window(found: Sequence[Listened]) -> go.Figure:
     return _styled(_beside(found, "window"), found, "window")
 
 
-def memory(found: Sequence[Compared | Listened]) -> go.Figure:
+def step(found: Sequence[Drawn]) -> go.Figure:
+    """How long a denoising step of all pictures takes."""
+    return _styled(_beside(found, "step"), found, "step")
+
+
+def memory(found: Sequence[Answered]) -> go.Figure:
     """The predicted peak of each engine's memory, which the longest prompt takes, and what it held after its answer."""
     return _styled(_beside(found, "memory_peak"), found, "memory_peak")
 
 
-def _beside(found: Sequence[Compared | Listened], name: str) -> Any:
+def _beside(found: Sequence[Answered], name: str) -> Any:
     import plotly.graph_objects as go
 
     scale, figure = AXES[name].scale, go.Figure()
@@ -95,7 +104,7 @@ def _beside(found: Sequence[Compared | Listened], name: str) -> Any:
     return figure
 
 
-def _styled(figure: Any, found: Sequence[Compared | Listened], name: str) -> Any:
+def _styled(figure: Any, found: Sequence[Answered], name: str) -> Any:
     labels = [safe(one.label) for one in found]
     figure.update_xaxes(title=AXES[name].title, rangemode="tozero", tickangle=0, nticks=6)
     figure.update_yaxes(
@@ -105,12 +114,12 @@ def _styled(figure: Any, found: Sequence[Compared | Listened], name: str) -> Any
     return styled(figure, height=70 + 60 * len(labels), entries=len(figure.data))
 
 
-def _tick(one: Compared | Listened, name: str) -> str:
+def _tick(one: Answered, name: str) -> str:
     """Engine, format and value on two lines: half of a narrow page is for the bars."""
     return f"{safe(one.plan.engine.title)}<br>{safe(one.plan.model.quantization)}: <b>{_value(one, name)}</b>"
 
 
-def _value(one: Compared | Listened, name: str) -> str:
+def _value(one: Answered, name: str) -> str:
     """What was measured, or that it was only predicted."""
     if name in one.measured:
         return format_value(one.measured[name], AXES[name].unit)

@@ -5,11 +5,14 @@ python replay.py FIXTURE PORT     serves them until told to stop: the stand-in f
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -91,6 +94,9 @@ def _handler(replay: Replay) -> type[BaseHTTPRequestHandler]:
         def _reply(self) -> None:
             body = self._body()
             exchange = replay.answer(self.command, self.path.partition("?")[0], body)
+            if "messages" in exchange:
+                self._talk(exchange)
+                return
             text, kind = _written(exchange)
             self.send_response(exchange.get("status", 200))
             self.send_header("Content-Type", kind)
@@ -99,7 +105,28 @@ def _handler(replay: Replay) -> type[BaseHTTPRequestHandler]:
             if self.command != "HEAD":
                 self.wfile.write(text)
 
-        do_GET = do_POST = do_PATCH = do_DELETE = do_HEAD = _reply
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _reply
+
+        def _talk(self, exchange: dict[str, Any]) -> None:
+            """A websocket: the handshake of RFC 6455, then its messages once something has been asked for."""
+            key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+            self.send_response(101)
+            self.send_header("Upgrade", "websocket")
+            self.send_header("Connection", "Upgrade")
+            self.send_header(
+                "Sec-WebSocket-Accept",
+                base64.b64encode(hashlib.sha1(key.encode(), usedforsecurity=False).digest()).decode(),
+            )
+            self.end_headers()
+            while replay.state == "idle":
+                time.sleep(0.005)
+            with suppress(OSError):  # whoever listened has gone
+                for message in exchange["messages"]:
+                    text = json.dumps(message).encode()
+                    size = bytes([len(text)]) if len(text) < 126 else b"\x7e" + len(text).to_bytes(2, "big")
+                    self.wfile.write(b"\x81" + size + text)
+                    time.sleep(exchange.get("pause_s", 0))
+            self.close_connection = True
 
         def _body(self) -> Any:
             if "chunked" in self.headers.get("Transfer-Encoding", ""):
@@ -124,6 +151,8 @@ def _written(exchange: dict[str, Any]) -> tuple[bytes, str]:
     if "events" in exchange:
         events = [f"data: {json.dumps(event)}\n\n" for event in exchange["events"]]
         return "".join([*events, "data: [DONE]\n\n"]).encode(), "text/event-stream"
+    if "base64" in exchange:
+        return base64.b64decode(exchange["base64"]), "image/png"
     if "json" in exchange:
         return json.dumps(exchange["json"]).encode(), "application/json"
     return exchange.get("text", "").encode(), "text/plain"

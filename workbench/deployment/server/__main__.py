@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -23,11 +24,12 @@ def main() -> None:
     engine = engines.get(hosted.engine)
     scheduler = Scheduler(lambda: engine.runtime(Path(hosted.path), hosted.settings), hosted.settings.concurrency)
     app = make_app(scheduler, hosted.served_model, key, engine.capabilities, hosted.settings)
-    server = uvicorn.Server(
+    server = _Server(
+        scheduler,
         uvicorn.Config(
             app, host="127.0.0.1", port=hosted.port, log_level="warning", access_log=False, server_header=False,
             lifespan="off", timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=SHUTDOWN_S,
-        )
+        ),
     )  # fmt: skip
 
     def give_up() -> None:
@@ -38,6 +40,20 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1 if scheduler.failure or not server.started else 0)  # the engine's thread has nothing to save
+
+
+class _Server(uvicorn.Server):
+    """Lets the runtime give back what it holds elsewhere before a signal ends the process."""
+
+    def __init__(self, scheduler: Scheduler, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.scheduler = scheduler
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, and then the runtime's."""
+        await super().shutdown(sockets)
+        if close := getattr(self.scheduler.runtime, "close", None):
+            close()
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class Scheduler:
         self.slots, self.most_waiting = slots, most_waiting
         self.ready = False
         self.failure: Exception | None = None
+        self.runtime: Any = None
         self._load = load
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
@@ -97,7 +98,7 @@ class Scheduler:
 
     def _run(self) -> None:
         try:
-            runtime = self._load()
+            self.runtime = runtime = self._load()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told and ends the server
             self.failure = error
             traceback.print_exc()

@@ -52,6 +52,17 @@ class Client:
         """What the app says to this change."""
         return self._json("PATCH", path, json=body)
 
+    def put(self, path: str, body: Any = None) -> Any:
+        """What the app says to this."""
+        return self._json("PUT", path, json=body)
+
+    def bytes(self, path: str, **query: str) -> bytes:
+        """A file as it is."""
+        answer = self._send("GET", path, params=query, timeout=LOAD_S)
+        if answer.status_code >= 400:
+            raise self._refused(answer)
+        return bytes(answer.content)
+
     def status(self, method: str, path: str) -> int:
         """The HTTP status alone."""
         return int(self._send(method, path).status_code)
@@ -78,7 +89,7 @@ class Client:
         if answer.status_code >= 400:
             raise self._refused(answer)
         try:
-            return answer.json() if answer.content else None
+            return answer.json() if answer.content.strip() else None
         except ValueError as error:
             raise self.stranger() from error
 
@@ -123,6 +134,9 @@ def _reason(answer: Any) -> str:
         said = answer.json()
     except ValueError:
         said = answer.text
+    if isinstance(said, dict) and said.get("node_errors"):  # ComfyUI's: the first node that objects
+        first = next(iter(said["node_errors"].values()))["errors"][0]
+        said = f"{first['message']}: {first['details']}"
     for name in ("error", "detail", "message"):
         while isinstance(said, dict) and name in said:
             said = said[name]

@@ -47,21 +47,10 @@ class Listed:
     source: str = "an app"
 
 
-class AppEngine(TextEngine):
-    """Runs models inside `app`."""
+class InApp:
+    """What engines that run inside `app` have in common: whether it is there."""
 
-    formats = frozenset({"gguf"})
-    capabilities = frozenset({"chat", "complete"})
-    runtimes = frozenset({"cpu", "cuda", "rocm", "metal", "xpu"})
-
-    keeps_models = True
-    unload_s = UNLOAD_S
-
-    def __init__(self, app: App) -> None:
-        self.app, self.name, self.title = app, app.name, app.title
-        self.benchmark_options: Mapping[str, object] = app.benchmark_options
-
-    # -- what runs here ----------------------------------------------------------------------------------------
+    app: App
 
     def available(self, machine: Machine | None = None) -> Availability:
         """Running, or installed and started by us; else what would help. Asks nobody who does not listen."""
@@ -74,14 +63,14 @@ class AppEngine(TextEngine):
                 )
             self.app.check()
         except WorkbenchError as error:
-            move = f"Set {self.app.variable} to where {self.title} answers."
+            move = f"Set {self.app.variable} to where {self.app.title} answers."
             return Availability(False, error.what, error.fix or move)
         program = self.app.installed()
         if program and self.app.start(Wanted("", 0), 0, ""):
             return Availability(True, version=f"installed, started when asked for ({program})")
         if program:
-            return Availability(False, f"{self.title} does not run.", f"Start it: {self.app.entry.start}")
-        return Availability(False, f"{self.title} is not installed.", self.app.install_hint())
+            return Availability(False, f"{self.app.title} does not run.", f"Start it: {self.app.entry.start}")
+        return Availability(False, f"{self.app.title} is not installed.", self.app.install_hint())
 
     def _attaches(self) -> bool:
         """Whether a deployment uses the app that runs, and not one that it starts."""
@@ -95,7 +84,22 @@ class AppEngine(TextEngine):
         known = self.app.entry.known_versions
         if not version or not known or any(version.startswith(one) for one in known):
             return ""
-        return f"{self.title} {version} runs; what is known of it is from {', '.join(known)}."
+        return f"{self.app.title} {version} runs; what is known of it is from {', '.join(known)}."
+
+
+class AppEngine(InApp, TextEngine):
+    """Runs language models inside `app`."""
+
+    formats = frozenset({"gguf"})
+    capabilities = frozenset({"chat", "complete"})
+    runtimes = frozenset({"cpu", "cuda", "rocm", "metal", "xpu"})
+
+    keeps_models = True
+    unload_s = UNLOAD_S
+
+    def __init__(self, app: App) -> None:
+        self.app, self.name, self.title = app, app.name, app.title
+        self.benchmark_options: Mapping[str, object] = app.benchmark_options
 
     def supports(self, model: Any) -> Availability:
         if model.format not in self.formats:
@@ -188,7 +192,7 @@ class AppEngine(TextEngine):
                 listed = self.app.find(model.name)
                 served = listed.served_as if listed.loaded and listed.id else served
         else:
-            key, address = api_key, f"127.0.0.1:{_free_port()}"
+            key, address = api_key, f"127.0.0.1:{free_port()}"
             start = self.app.start(wanted, int(address.rpartition(":")[2]), api_key)
         orders = Orders(self.name, address, wanted, served, port, start, self.unload_s)
         argv = (sys.executable, "-P", "-m", "workbench.engines.apps.holder", orders.to_json())
@@ -207,8 +211,9 @@ def models_of(name: str, *, pull: str | None = None, progress: Progress = lambda
     from workbench import engines
 
     engine = engines.get(name)
-    if not isinstance(engine, AppEngine):
-        raise UsageError(f"{engine.title} is no app with models of its own.", fix=f"Apps: {', '.join(engines.APPS)}.")
+    if not isinstance(engine, InApp):
+        apps = ", ".join((*engines.APPS, *engines.IMAGE_APPS))
+        raise UsageError(f"{engine.title} is no app with models of its own.", fix=f"Apps: {apps}.")
     if not (available := engine.available()).ok:
         raise EngineUnavailable(available.reason, fix=available.fix)
     if pull:
@@ -244,7 +249,7 @@ class Orders:
         return cls(**{**fields, "wanted": Wanted(**{**wanted, "path": path}), "start": made})
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

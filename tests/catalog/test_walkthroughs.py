@@ -49,6 +49,12 @@ def test_all_commands_of_the_guides_first_walkthrough_are_there_and_the_outdated
     assert statuses["python convert.py --outfile llama-7b-q4_0.gguf --model llama-7b"] == "outdated"
 
 
+def test_all_commands_of_the_guides_second_walkthrough_are_there_and_the_dead_link_is_named() -> None:
+    statuses = {step.guide: step.status for step in catalog.walkthrough(2).steps if step.guide}
+    assert len(statuses) == 7
+    assert next(status for guide, status in statuses.items() if "runwayml" in guide) == "outdated"
+
+
 def test_all_commands_of_the_guides_third_walkthrough_are_there() -> None:
     statuses = {step.guide: step.status for step in catalog.walkthrough(3).steps}
     assert statuses["git clone https://github.com/ggerganov/whisper.cpp"] == "renamed"

@@ -87,3 +87,11 @@ def test_speech_takes_the_best_model_that_keeps_up(machine: Machine) -> None:
     card = report.walkthrough(3, machine=describe("RTX 4090", host=machine))
     assert card.model == "large-v3" and card.plan.model.format == "F16"
     assert "Real time" in text.walkthrough(here) and "keep up with a speaker" in here.why
+
+
+def test_pictures_are_planned_for_the_machine(machine: Machine) -> None:
+    card = report.walkthrough(2, machine=describe("RTX 4090", host=machine))
+    assert card.model == "sd_xl_base_1.0.safetensors" and "--size 1024x1024" in commands(card)
+    small = report.walkthrough(2, machine=machine)
+    assert small.model == "v1-5-pruned-emaonly.safetensors" and "--size 512x512" in commands(small)
+    assert "runwayml" not in commands(small)

@@ -238,13 +238,13 @@ def cost_table(comparison: Comparison) -> str:
     return "\n".join([columns(lines), *(f"  assumed {line}" for line in comparison.assumed)])
 
 
-_SPEEDS = {"decode": "Decode", "real_time_factor": "Real time"}
+_SPEEDS = {"decode": "Decode", "real_time_factor": "Real time", "image": "Picture"}
 
 
 def walkthrough(found: Guidance) -> str:
     """A walk-through as text: the model that fits, then each command of the guide and what it is today."""
     memory, speed = found.plan.memory[0].total, found.plan.speed
-    name = "decode" if "decode" in speed else "real_time_factor"
+    name = next(one for one in _SPEEDS if one in speed)
     lines = [
         f"Walk-through {found.number}: {found.title}", f"({found.about}; {found.system}, checked {found.checked})", "",
         f"Model    {found.model}: {found.why}", f"Memory   {memory}: {found.plan.verdict}",

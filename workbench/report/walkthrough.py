@@ -19,8 +19,12 @@ from workbench.report import text
 
 WINDOWS = "Windows"
 KEEPS_UP = 1.0  # seconds of work for a second of sound
+A_PICTURE_S = 60.0
 #: What a model must do to be fast enough, by task.
-GOALS = {"chat": f"answer with at least {FAST_ENOUGH:g} tok/s", "transcribe": "keep up with a speaker"}
+GOALS = {
+    "chat": f"answer with at least {FAST_ENOUGH:g} tok/s", "transcribe": "keep up with a speaker",
+    "imagine": "make a picture within a minute",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ def walkthrough(number: int | str, *, machine: Machine | None = None, context: i
     chosen_format = plan.model.quantization
     words = {
         "model": model.names[chosen_format], "repository": model.repository, "format": chosen_format,
-        "context": str(plan.settings.context), "workbench": text.command("").rstrip(),
+        "context": str(plan.settings.context), "size": _size(plan), "workbench": text.command("").rstrip(),
         **{_word(f"install_{name}"): _install(name, system) for name in recorded.tools},
     }  # fmt: skip
     steps = tuple(_step(step, recorded, system, words) for step in recorded.steps)
@@ -103,6 +107,8 @@ def _choose(recorded: Walkthrough, machine: Machine, context: int | None) -> tup
 def _is_fast(plan: Plan) -> bool:
     if factor := plan.speed.get("real_time_factor"):
         return factor.value is not None and factor.value <= KEEPS_UP
+    if image := plan.speed.get("image"):
+        return image.value is not None and image.value <= A_PICTURE_S
     return (plan.decode.value or 0) >= FAST_ENOUGH
 
 
@@ -119,6 +125,12 @@ def _install(name: str, system: str) -> str:
     """The command that installs a tool on this system, or where to read about it."""
     entry = catalog.apps().get(name) or catalog.engines()[name]
     return entry.install.get(system, f"see {entry.homepage}")
+
+
+def _size(plan: Plan) -> str:
+    """Of the pictures of a model that makes some."""
+    image = plan.settings.image
+    return f"{image.width}x{image.height}" if image else ""
 
 
 def _word(name: str) -> str:

@@ -79,8 +79,9 @@ class Asset:
 class ModelEntry:
     """A model known by name.
 
-    asset: the file the workbench can get, if any; config: what the model is, as its config.json on the Hub says it (for
-    images: see `workbench.models.image`); parameters: the published number, a check on what follows from config.
+    asset: the file the workbench can get, if any; folder: where it lies in the package, if it is embedded; config: what
+    the model is, as its config.json on the Hub says it (for images: see `workbench.models.image`); parameters: the
+    published number, a check on what follows from config.
     """
 
     name: str
@@ -91,6 +92,7 @@ class ModelEntry:
     checked: date
     aliases: tuple[str, ...] = ()
     asset: str | None = None
+    folder: str = ""
     config: dict[str, Any] | None = None
     repo: str = ""
     released: str = ""
@@ -101,6 +103,10 @@ class ModelEntry:
 def assets() -> dict[str, Asset]:
     """Every recorded file by its name."""
     return load("assets.yaml", Asset)
+
+
+#: Models that come with the package, each in a folder.
+EMBEDDED = FOLDER / "embedded"
 
 
 @cache

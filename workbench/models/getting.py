@@ -4,6 +4,7 @@ models.get("smollm2")                      a model of the catalog
 models.get("path/to/model.gguf")           a file
 models.get("path/to/folder")               a folder with config.json and safetensors, with model.bin for CTranslate2,
                                            or with model_index.json: a pipeline for images
+models.get("hf:owner/repo")                a pipeline for images on the Hugging Face Hub
 models.get("hf:owner/repo/model.gguf")     a file on the Hugging Face Hub, also written owner/repo:model.gguf
 """
 
@@ -17,13 +18,14 @@ from pathlib import Path
 from workbench import catalog
 from workbench.catalog import HubSource, ModelEntry
 from workbench.errors import AssetUnavailable, BadModelFile, UnknownName, UsageError
-from workbench.models import assets, gguf_file, hub, pipeline_folder, safetensors_folder, speech_files
+from workbench.models import assets, gguf_file, hub, hub_pipeline, pipeline_folder, safetensors_folder, speech_files
 from workbench.models.image import ImageModel
 from workbench.models.model import Model
 from workbench.models.speech import SpeechModel
 from workbench.models.verification import Progress, is_intact
 
 _HUB_NAME = re.compile(r"(?:hf:)?(?P<repo>[\w.-]+/[\w.-]+):(?P<file>.+)")
+_HUB_REPO = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)")
 _HUB_PATH = re.compile(r"hf:(?P<repo>[^/:]+/[^/:]+)/(?P<file>.+)")
 
 
@@ -43,6 +45,8 @@ def get(name_or_path: str | os.PathLike[str], *, progress: Progress | None = Non
         return _from_catalog(entry, progress)
     if match := _HUB_PATH.fullmatch(text) or _HUB_NAME.fullmatch(text):
         return _from_hub(HubSource(match["repo"], match["file"]), progress)
+    if match := _HUB_REPO.fullmatch(text):
+        return hub_pipeline.get(match["repo"], progress)
     if text.startswith("hf:"):
         raise UsageError(f"{text} names no file on the Hub.", fix="Write hf:owner/repository/file.gguf.")
     if _looks_like_path(text):
@@ -61,6 +65,10 @@ def get_text(name_or_path: str | os.PathLike[str], *, progress: Progress | None 
 
 
 def _from_catalog(entry: ModelEntry, progress: Progress | None) -> Model | SpeechModel | ImageModel:
+    if entry.folder:
+        return _embedded(entry)
+    if entry.task == "imagine" and entry.repo:
+        return replace(hub_pipeline.get(entry.repo, progress), name=entry.name, licence=entry.licence)
     if entry.asset is None:
         raise AssetUnavailable(
             f"The workbench knows what {entry.name} is and not where a file of it lies.",
@@ -71,6 +79,13 @@ def _from_catalog(entry: ModelEntry, progress: Progress | None) -> Model | Speec
     if entry.task == "transcribe":
         return replace(speech_files.read(path, name=entry.name, source=asset.source), licence=entry.licence)
     return gguf_file.read(path, name=entry.name, source=asset.source, sha256=asset.sha256)
+
+
+def _embedded(entry: ModelEntry) -> ImageModel:
+    """A pipeline that comes with the package, with what its record says of how it is used."""
+    made = pipeline_folder.read(catalog.EMBEDDED / entry.folder, name=entry.name, source=entry.source)
+    usual = {key: value for key, value in (entry.config or {}).items() if key in ("steps", "guidance")}
+    return replace(made, licence=entry.licence, **usual)
 
 
 def _from_hub(source: HubSource, progress: Progress | None) -> Model:

@@ -80,6 +80,15 @@ def bring(
     return path, wanted.sha256
 
 
+def files(repo: str) -> list[str]:
+    """The names of all files of a repository; raises AssetUnavailable."""
+    import huggingface_hub
+
+    source = check_names(HubSource(repo, "model_index.json"))
+    with _plain_errors(source):
+        return sorted(huggingface_hub.list_repo_files(repo))
+
+
 def _wanted(source: HubSource, record: _Record, sha256: str | None, file: str) -> Wanted:
     tag = hashlib.sha256(f"{_url(source, record.commit)} {record.etag}".encode()).hexdigest()
     return Wanted(file, record.size_bytes, sha256 or record.sha256, tag)

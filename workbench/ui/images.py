@@ -20,17 +20,8 @@ from workbench.ui.images_model import MODEL, ImagesModel, Shown
 from workbench.ui.view import PanelView
 from workbench.units import format_value
 
-SCHEDULERS: Final = (
-    ("the model's own", ""),
-    "ddim",
-    "dpm++",
-    "euler",
-    "euler-ancestral",
-    "heun",
-    "lcm",
-    "pndm",
-    "unipc",
-)
+NAMED: Final = ("ddim", "dpm++", "euler", "euler-ancestral", "heun", "lcm", "pndm", "unipc")
+SCHEDULERS: Final = (("the model's own", ""), *((name, name) for name in NAMED))
 MOST_AT_ONCE: Final = 16
 
 

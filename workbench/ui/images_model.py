@@ -16,7 +16,7 @@ import workbench
 from workbench import models
 from workbench.engines import ImageShape
 from workbench.errors import UsageError
-from workbench.measurement import images
+from workbench.measurement.images import Drawn, draw
 from workbench.models import ImageModel
 from workbench.ui import engine_choice, machine_choice
 from workbench.ui.jobs import Context
@@ -35,7 +35,7 @@ class Steps:
     get_model: Callable[..., Any] = models.get
     plan: Callable[..., Any] = workbench.plan
     deploy: Callable[..., Any] = workbench.deploy
-    draw: Callable[..., Any] = images.draw
+    draw: Callable[..., Any] = draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class ImagesModel(Stepwise):
     choices = AnyTrait(())
 
     shown: Any = List()
-    drawn = Instance(images.Drawn, allow_none=True)
+    drawn = Instance(Drawn, allow_none=True)
 
     def __init__(self, functions: Steps | None = None, **choices: Any) -> None:
         super().__init__(**choices)

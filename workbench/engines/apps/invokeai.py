@@ -107,7 +107,7 @@ def graph(record: dict[str, Any], asked: Imagining, seed: int) -> dict[str, Any]
     shape, (loader, reader) = asked.shape, FAMILIES[record["base"]]
     identity = {key: record[key] for key in ("key", "hash", "name", "base", "type")}
     guidance = USUAL_GUIDANCE if shape.guidance is None else shape.guidance
-    nodes = {
+    nodes: dict[str, dict[str, Any]] = {
         "model": {"type": loader, "model": identity},
         "positive": {"type": reader, "prompt": asked.prompt},
         "negative": {"type": reader, "prompt": asked.negative},

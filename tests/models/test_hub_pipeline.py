@@ -1,0 +1,72 @@
+"""Which files of a repository on the Hub become a pipeline, and what is done when the Hub cannot be reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipelines import write_pipeline
+from workbench import models
+from workbench.catalog import HubSource
+from workbench.errors import AssetUnavailable, UnsupportedModel
+from workbench.models import ImageModel, hub
+from workbench.models.hub_pipeline import chosen
+
+pytest.importorskip("diffusers")
+#: As Stable Diffusion 1.5 is published: the same weights many times over.
+SD15 = [
+    "model_index.json", "v1-5-pruned.ckpt", "v1-5-pruned.safetensors", "README.md", "safety_checker/model.safetensors",
+    "scheduler/scheduler_config.json", "text_encoder/config.json", "text_encoder/model.safetensors",
+    "text_encoder/model.fp16.safetensors", "text_encoder/pytorch_model.bin", "tokenizer/vocab.json",
+    "tokenizer/merges.txt", "unet/config.json", "unet/diffusion_pytorch_model.bin",
+    "unet/diffusion_pytorch_model.fp16.safetensors", "unet/diffusion_pytorch_model.non_ema.safetensors",
+    "unet/diffusion_pytorch_model.safetensors", "vae/config.json", "vae/diffusion_pytorch_model.fp16.safetensors",
+]  # fmt: skip
+COMPONENTS = ["safety_checker", "scheduler", "text_encoder", "tokenizer", "unet", "vae"]
+
+
+def test_each_weight_once_and_nothing_pickled() -> None:
+    assert sorted(chosen(SD15, COMPONENTS)) == [
+        "scheduler/scheduler_config.json", "text_encoder/config.json", "text_encoder/model.safetensors",
+        "tokenizer/merges.txt", "tokenizer/vocab.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
+        "vae/config.json", "vae/diffusion_pytorch_model.fp16.safetensors",
+    ]  # fmt: skip
+
+
+def test_all_parts_of_large_weights() -> None:
+    parts = [f"diffusion_pytorch_model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    inside = ["config.json", "diffusion_pytorch_model.safetensors.index.json", *parts]
+    files = [f"transformer/{one}" for one in inside]
+    assert sorted(chosen(files, ["transformer"])) == sorted(files)
+
+
+def test_a_repository_of_pickles_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match="unet is there only as pickled"):
+        list(chosen(["unet/config.json", "unet/diffusion_pytorch_model.bin"], ["unet"]))
+
+
+def test_a_pipeline_is_brought_once_and_used_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = write_pipeline(tmp_path)
+
+    def bring(source: HubSource, *_: Any, **__: Any) -> tuple[Path, None]:
+        assert source.repo == "someone/tiny-pictures"
+        return written / source.file, None
+
+    def gone(*_: Any, **__: Any) -> Any:
+        raise AssetUnavailable("The Hub cannot be reached.")
+
+    monkeypatch.setattr(hub, "bring", gone)
+    with pytest.raises(AssetUnavailable, match="cannot be reached"):
+        models.get("hf:someone/tiny-pictures")
+    monkeypatch.setattr(hub, "bring", bring)
+    monkeypatch.setattr(hub, "files", lambda repo: [str(f.relative_to(written)) for f in written.rglob("*.*")])
+    model = models.get("hf:someone/tiny-pictures")
+    assert (
+        isinstance(model, ImageModel)
+        and model.name == "tiny-pictures"
+        and model.source.endswith("someone/tiny-pictures")
+    )
+    monkeypatch.setattr(hub, "bring", gone)
+    assert models.get("hf:someone/tiny-pictures") == model

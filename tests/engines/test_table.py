@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from workbench.engines import APPS, ENGINES, table
+from workbench.engines import APPS, ENGINES, IMAGE_APPS, table
 from workbench.evidence import Basis, Estimate, Measured
 from workbench.evidence.ledger import Ledger
 from workbench.machine import Machine
@@ -13,7 +13,7 @@ from workbench.machine import Machine
 
 def test_every_engine_but_the_fake_one_has_a_row(machine: Machine) -> None:
     found = {row.name: row for row in table.rows(machine)}
-    assert list(found) == [name for name in (*ENGINES, *APPS) if name != "fake"]
+    assert list(found) == [name for name in (*ENGINES, *APPS, *IMAGE_APPS) if name != "fake"]
     assert found["vllm"].environment.startswith("to install: ")
     assert found["transformers"].environment == ""
     assert all(row.ok or (row.reason and row.fix) for row in found.values())

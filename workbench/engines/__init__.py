@@ -30,6 +30,7 @@ ENGINES = {
     "faster-whisper": "workbench.engines.faster_whisper:FasterWhisper",
     "whisper.cpp": "workbench.engines.whispercpp:WhisperCpp",
     "openai-whisper": "workbench.engines.openai_whisper:OpenAIWhisper",
+    "vosk": "workbench.engines.vosk:Vosk",
     "fake": "workbench.engines.fake:FakeEngine",
 }
 

@@ -26,6 +26,8 @@ FIXED_BYTES = 5.3e6
 WHISPERCPP_PROGRAM_BYTES = 30 * MIB
 #: What CTranslate2 takes beside weights and sequences, and a sequence's share in caches of its sound.
 CTRANSLATE_BYTES, SEQUENCE_ON_DEVICE, SEQUENCE_ON_CPU = 950 * MIB, 1.0, 2.75
+#: On a CPU the first grows with the width of the model, as tiny.en (measured here) and small (that README) show.
+CPU_FIXED_BYTES, CPU_CHANNEL_BYTES = 51e6, 1.206e6
 #: Interpreters with their libraries: Python with CTranslate2, PyTorch with openai-whisper; a recording.
 PYTHON_BYTES, PYTORCH_PROGRAM_BYTES, RECORDING_BYTES = 400 * MIB, 325 * MIB, 100 * MIB
 #: Tokens in the caches of a window while it is transcribed, on average.
@@ -70,6 +72,7 @@ def of_ctranslate(model: SpeechModel, settings: Settings, machine: Machine) -> t
     held = model if on_device or model.format not in ("FP16", "BF16") else in_format(model, "FP32")
     share = SEQUENCE_ON_DEVICE if on_device else SEQUENCE_ON_CPU
     each = share * model.cross_cache_bytes(2.0 if on_device else 4.0)
+    working_set = CTRANSLATE_BYTES if on_device else CPU_FIXED_BYTES + CPU_CHANNEL_BYTES * model.audio_state
     inputs = {"a window": f"{each / 1e6:.4g} MB", "windows at once": f"{settings.concurrency}"}
     windows = Basis("caches and activations of every window", inputs, README)
     work = Basis("libraries, workspace and the recording", {}, README)
@@ -77,7 +80,7 @@ def of_ctranslate(model: SpeechModel, settings: Settings, machine: Machine) -> t
     parts = {
         "weights": _weights(held),
         "KV cache": Estimate.within(each * settings.concurrency, "B", windows, 0.3, 0.6),
-        "workspace": Estimate.within(CTRANSLATE_BYTES, "B", work, 0.45, 0.3),
+        "workspace": Estimate.within(working_set, "B", work, 0.45, 0.3),
     }
     host = {"engine": Estimate.within(PYTHON_BYTES, "B", program, 0.5, 0.7)} if on_device else {}
     return _placed(parts, host, settings, machine)

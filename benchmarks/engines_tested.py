@@ -6,15 +6,19 @@ the newest date of each.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import workbench
 from benchmarks import record
 from workbench import engines
+from workbench.deployment import Deployment
 from workbench.measurement.speech import sample
 from workbench.units import now
 
-MODEL, SPEECH_MODEL, CONTEXT, KEPT_RUNS = "smollm2-135m-instruct", "whisper-tiny.en", 512, 3
+#: The embedded model of each kind, by what its engines can do.
+MODELS = {"chat": "smollm2-135m-instruct", "transcribe": "whisper-tiny.en", "imagine": "icons"}
+CONTEXT, KEPT_RUNS, PICTURE = 512, 3, "a red apple"
 QUESTION = "Why is the sky blue? Answer in one sentence."
 
 
@@ -26,21 +30,18 @@ def run() -> dict[str, Any]:
         known = {}
     for name in engines.ENGINES:
         engine = engines.get(name)
-        able = {"chat", "transcribe"} & engine.capabilities
+        able = next((one for one in MODELS if one in engine.capabilities), None)
         if name != "fake" and engine.starts and able and engine.available().ok:
-            known[name] = [tested(name, speech="transcribe" in able), *known.get(name, [])][:KEPT_RUNS]
+            known[name] = [tested(name, able), *known.get(name, [])][:KEPT_RUNS]
             print(f"  {name} {known[name][0]['version']}", flush=True)
     return known
 
 
-def tested(engine: str, *, speech: bool) -> dict[str, Any]:
+def tested(engine: str, task: str) -> dict[str, Any]:
     """Deploy the embedded model of its kind on this engine, ask it, and measure it."""
-    plan = workbench.plan(SPEECH_MODEL if speech else MODEL, engine=engine, context=CONTEXT)
+    plan = workbench.plan(MODELS[task], engine=engine, context=CONTEXT)
     with workbench.deploy(plan, share=False) as deployment:
-        if speech:
-            answer = deployment.transcribe(sample()).text
-        else:
-            answer = "".join(deployment.chat(QUESTION, max_tokens=32, temperature=0))
+        answer = asked(deployment, task)
         measured = workbench.measure(deployment, repeats=3)
     return {
         "date": now(), "version": plan.engine_version, "model": plan.model.name, "format": plan.settings.format,
@@ -49,3 +50,12 @@ def tested(engine: str, *, speech: bool) -> dict[str, Any]:
         "predicted": {name: {"value": one.value, "low": one.low, "high": one.high, "unit": one.unit}
                       for name, one in plan.predictions.items()},
     }  # fmt: skip
+
+
+def asked(deployment: Deployment, task: str) -> str:
+    """Its answer; of a picture the SHA-256 of its file."""
+    if task == "transcribe":
+        return deployment.transcribe(sample()).text
+    if task == "imagine":
+        return hashlib.sha256(deployment.imagine(PICTURE).pictures[0].png).hexdigest()
+    return "".join(deployment.chat(QUESTION, max_tokens=32, temperature=0))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.pipelines import write_pipeline
 from workbench import models
 from workbench.engines import Engine
 from workbench.engines.fake import FakeEngine
@@ -118,9 +119,33 @@ def clips() -> list[Path]:
         return sorted(assets.fetch("librivox-clips").glob("*.wav"))
 
 
+@pytest.fixture(scope="session")
+def pipeline_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline for images with random weights, and beside it what its components take, counted once."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    written = write_pipeline(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_HOME", str(folder / "home"))
+        models.get(written)
+    return written
+
+
+@pytest.fixture
+def pipeline(pipeline_path: Path, home: Path) -> Path:
+    """It, with what was counted at hand."""
+    (home / "cache").mkdir(parents=True, exist_ok=True)
+    (home / "cache/components").symlink_to(pipeline_path.parent / "home/cache/components")
+    return pipeline_path
+
+
 @pytest.fixture
 def machine() -> Machine:
     """A described two-core machine, calibrated on paper."""
+    return described()
+
+
+def described() -> Machine:
+    """The same for fixtures that live longer."""
 
     def measured(value: float, unit: str) -> Measured:
         return Measured((value,), unit, "made up for tests")

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 import workbench
+from tests.conftest import described
 from tests.deployment.conftest import survivors, wait_until
-from tests.pipelines import write_pipeline
 from workbench import models, planning
 from workbench.deployment import Deployment
 from workbench.engines import ImageShape
@@ -25,19 +25,14 @@ STEPS = 4
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pipeline(tmp_path_factory.mktemp("pipeline"))
-
-
-@pytest.fixture
-def plan(folder: Path, machine: Machine) -> planning.Plan:
-    return planning.plan(models.get(folder), machine=machine, image=ImageShape(32, 32, STEPS, 3))
-
-
-@pytest.fixture
-def running(plan: planning.Plan) -> Iterator[Deployment]:
-    with workbench.deploy(plan, share=False) as running:
-        yield running
+def running(pipeline_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """One deployment for all of these tests: what one leaves behind the next one meets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_HOME", str(tmp_path_factory.mktemp("home")))
+        plan = planning.plan(models.get(pipeline_path), machine=described(), image=ImageShape(32, 32, STEPS, 3))
+        running = workbench.deploy(plan, share=False)
+    yield running
+    running.release()
     assert survivors(running.id) == []
 
 
@@ -45,14 +40,14 @@ def pixels(png: bytes) -> Any:
     return np.asarray(Image.open(io.BytesIO(png)))
 
 
-def test_the_same_picture_as_the_pipeline_makes_itself(running: Deployment, folder: Path) -> None:
+def test_the_same_picture_as_the_pipeline_makes_itself(running: Deployment, pipeline_path: Path) -> None:
     """Bit for bit, one and several at once, with the threads that the plan chose."""
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(running.plan_dict["settings"]["prefill_threads"])
     try:
-        pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+        pipe = diffusers.StableDiffusionPipeline.from_pretrained(pipeline_path, safety_checker=None)
         for count in (1, 3):
             noise = [torch.Generator().manual_seed(7 + n) for n in range(count)]
             wanted = pipe(
@@ -155,8 +150,8 @@ def test_the_end_of_a_long_prompt_is_named(running: Deployment) -> None:
     assert running.imagine("a red apple").left_out == ""
 
 
-def test_plans_for_images(folder: Path, machine: Machine) -> None:
-    model = models.get(folder)
+def test_plans_for_images(pipeline: Path, machine: Machine) -> None:
+    model = models.get(pipeline)
     plan = planning.plan(model, machine=machine)
     assert plan.engine.name == "diffusers" and plan.settings.image == ImageShape(32, 32, 50, guidance=7.5)
     assert plan.verdict == "fits" and plan.predictions["step"].known() > 0

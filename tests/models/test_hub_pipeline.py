@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.pipelines import write_pipeline
 from workbench import models
 from workbench.catalog import HubSource
 from workbench.errors import AssetUnavailable, UnsupportedModel
@@ -47,12 +46,10 @@ def test_a_repository_of_pickles_is_refused() -> None:
         list(chosen(["unet/config.json", "unet/diffusion_pytorch_model.bin"], ["unet"]))
 
 
-def test_a_pipeline_is_brought_once_and_used_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = write_pipeline(tmp_path)
-
+def test_a_pipeline_is_brought_once_and_used_offline(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def bring(source: HubSource, *_: Any, **__: Any) -> tuple[Path, None]:
         assert source.repo == "someone/tiny-pictures"
-        return written / source.file, None
+        return pipeline / source.file, None
 
     def gone(*_: Any, **__: Any) -> Any:
         raise AssetUnavailable("The Hub cannot be reached.")
@@ -61,7 +58,7 @@ def test_a_pipeline_is_brought_once_and_used_offline(tmp_path: Path, monkeypatch
     with pytest.raises(AssetUnavailable, match="cannot be reached"):
         models.get("hf:someone/tiny-pictures")
     monkeypatch.setattr(hub, "bring", bring)
-    monkeypatch.setattr(hub, "files", lambda repo: [str(f.relative_to(written)) for f in written.rglob("*.*")])
+    monkeypatch.setattr(hub, "files", lambda repo: [str(f.relative_to(pipeline)) for f in pipeline.rglob("*.*")])
     model = models.get("hf:someone/tiny-pictures")
     assert (
         isinstance(model, ImageModel)

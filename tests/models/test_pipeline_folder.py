@@ -10,27 +10,21 @@ from typing import Any
 
 import pytest
 
-from tests.pipelines import write_pipeline
 from workbench import models
 from workbench.catalog.image_components import ImageComponent, at, image_components
 from workbench.errors import BadModelFile, UnsupportedModel, UsageError
 from workbench.models import ImageModel
-from workbench.models.components import component
+from workbench.models.components import Described, components
 
 pytest.importorskip("diffusers")
 CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
           "vocab_size": 49408, "hidden_act": "quick_gelu"}  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pipeline(tmp_path_factory.mktemp("pipeline"))
-
-
 @pytest.fixture
-def folder(written: Path, tmp_path: Path) -> Path:
+def folder(pipeline: Path, tmp_path: Path) -> Path:
     """A copy that a test may damage."""
-    return Path(shutil.copytree(written, tmp_path / "pictures"))
+    return Path(shutil.copytree(pipeline, tmp_path / "pictures"))
 
 
 def read(folder: Path) -> ImageModel:
@@ -61,7 +55,7 @@ def test_it_is_counted_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_counting_agrees_with_the_catalog(name: str, kind: str, config: dict[str, Any], side: int) -> None:
     """What the catalog has was counted by other means."""
     known = image_components()[name]
-    found = component(kind, config, 0, name=name, side=side, shrink=8)
+    (found,) = components([Described(name, kind, config, 0, side, 8)])
     assert (found.parameters, found.linear, found.convolution, found.embedding, found.decoder) == (
         known.parameters, known.linear, known.convolution, known.embedding, known.decoder
     )  # fmt: skip
@@ -78,7 +72,7 @@ def _at(one: ImageComponent, amount: str) -> float:
 
 def test_a_component_of_the_catalog_is_known_by_its_size() -> None:
     known = image_components()["sd1-unet"]
-    assert component("UNet2DConditionModel", {}, known.parameters, name="x", side=512, shrink=8) is known
+    assert components([Described("x", "UNet2DConditionModel", {}, known.parameters, 512, 8)]) == [known]
 
 
 # -- what is not opened ----------------------------------------------------------------------------------------

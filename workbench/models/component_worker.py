@@ -1,8 +1,8 @@
-"""Counts a component of a pipeline for images on PyTorch's meta device, in a process of its own: no weight is loaded.
+"""Counts components of a pipeline for images on PyTorch's meta device, in a process of its own: no weight is loaded.
 
-Run by path with one JSON request on standard input (type and config of the component; side of the pictures that the
-pipeline makes; shrink: pixels for each place of its latents) and one JSON answer on standard output: the fields of
-`ImageComponent`.
+Run by path with a JSON list of requests on standard input (type and config of the component; side of the pictures that
+the pipeline makes; shrink: pixels for each place of its latents) and a JSON list of answers on standard output: the
+fields of `ImageComponent`.
 """
 
 from __future__ import annotations
@@ -249,4 +249,4 @@ def _polynomial(values: list[float], sides: list[int]) -> list[float]:
 
 
 if __name__ == "__main__":
-    json.dump(count(json.load(sys.stdin)), sys.stdout)
+    json.dump([count(request) for request in json.load(sys.stdin)], sys.stdout)

@@ -14,7 +14,7 @@ from typing import Any
 
 from workbench.catalog.image_components import ImageComponent
 from workbench.errors import BadModelFile, UnsupportedModel
-from workbench.models.components import component
+from workbench.models.components import Described, components
 from workbench.models.image import ImageModel, Part, in_format
 from workbench.models.safetensors_folder import read_json, tensors
 
@@ -71,10 +71,11 @@ def read(folder: Path, *, name: str = "", source: str = "") -> ImageModel:
     shrink = _shrink(folder)
     cells = read_json(folder / kind.denoiser / "config.json").get("sample_size") or _USUAL_CELLS
     side = shrink * (cells if isinstance(cells, int) else max(cells))
-    found = {
-        one: _part(folder / one, there[one], side, shrink) for one in (*kind.text_encoders, kind.denoiser, "vae")
-        if one in there
-    }  # fmt: skip
+    names = [one for one in (*kind.text_encoders, kind.denoiser, "vae") if one in there]
+    described = [_described(folder / one, there[one], side, shrink) for one in names]
+    found = dict(zip(names, components(described), strict=True))
+    for one in described:
+        _check_complete(one, found[one.name.rpartition("/")[2]])
     made = ImageModel(
         name=name or folder.name,
         text_encoders=tuple(Part(found[one]) for one in kind.text_encoders if one in found),
@@ -130,18 +131,18 @@ def _config(folder: Path) -> dict[str, Any]:
     return read_json(file) if file.is_file() else {}
 
 
-def _part(folder: Path, type_name: str, side: int, shrink: int) -> ImageComponent:
+def _described(folder: Path, type_name: str, side: int, shrink: int) -> Described:
     stored = [one for file in weight_files(folder) for one in tensors(file)]
     have = sum(elements for _, kind, elements, _ in stored if kind in _FORMATS)
-    found = component(
-        type_name, _config(folder), have, name=f"{folder.parent.name}/{folder.name}", side=side, shrink=shrink
-    )
-    if have < found.parameters:
+    return Described(f"{folder.parent.name}/{folder.name}", type_name, _config(folder), have, side, shrink)
+
+
+def _check_complete(one: Described, found: ImageComponent) -> None:
+    if one.parameters < found.parameters:
         raise BadModelFile(
-            f"{folder} holds {have:,} parameters of weights; its config.json describes {found.parameters:,}.",
+            f"{one.name} holds {one.parameters:,} parameters; its config.json describes {found.parameters:,}.",
             fix=_AGAIN,
         )
-    return found
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from training.icons import autoencoder, denoiser, examination, measures, pipeline, text, tokens, words
+from training.icons import autoencoder, denoiser, examination, measures, pipeline, stage, text, tokens, words
+from training.icons.card import card
 from training.icons.dataset import kept, paintable
 from training.icons.pictures import Icons
 
@@ -46,7 +48,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         minutes=asked.minutes[2],
     )  # fmt: skip
     result["bytes"] = pipeline.write(asked.work / "model", trained["unet"], trained["encoder"], tokenizer, coder)
-    result |= examination.examine(icons, pipeline.drawer(asked.work / "model"), chosen, asked.work)
+    draw = pipeline.drawer(asked.work / "model")
+    result |= examination.examine(icons, draw, chosen, asked.work)
+    begin = time.perf_counter()
+    draw(["red apple"], [0])
+    result |= {
+        "seconds": time.perf_counter() - begin, "icons": len(icons.keys), "pictures": len(data.pictures),
+        "minutes": stage.minutes(asked.work),
+    }  # fmt: skip
+    (asked.work / "model" / "README.md").write_text(card(result), encoding="utf-8")
     (asked.work / "examination.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
 

@@ -138,4 +138,4 @@ def sheet(file: Path, groups: Sequence[Sequence[NDArray[np.uint8]]], columns: in
     blocks = [np.concatenate(group, axis=1) for group in groups]
     blocks += [np.full_like(blocks[0], 255)] * (-len(blocks) % columns)
     rows = [np.concatenate(blocks[at : at + columns], axis=1) for at in range(0, len(blocks), columns)]
-    Image.fromarray(np.concatenate(rows)).save(file, optimize=True)
+    Image.fromarray(np.concatenate(rows)).quantize(256).save(file, optimize=True)

@@ -51,6 +51,11 @@ def run(
     return averages
 
 
+def minutes(folder: Path) -> float:
+    """What all stages in a folder took together."""
+    return sum(torch.load(file, weights_only=True)["spent"] / 60 for file in folder.glob("*.pt"))
+
+
 def _schedule(done: float) -> float:
     return min(1.0, done / WARM_UP + 0.01, max(0.0, 1 - done) / COOL_DOWN)
 

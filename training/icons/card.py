@@ -12,28 +12,30 @@ pipeline_tag: text-to-image
 
 # Icons, 64 × 64
 
-A text-to-image model of {megabytes:.1f} MB that draws icons on white, made so that making pictures is real on every \
-computer, offline and in a second, with the same code that runs Stable Diffusion. It knows icons, and nothing else.
+A text-to-image model of {megabytes:.1f} MB that draws icons on white, made so that making pictures is real on \
+every computer, offline and in a second, with the same code that runs Stable Diffusion. It knows icons, and \
+nothing else.
 
 ```
 workbench imagine "a red apple" --images 4
 ```
 
-**What it is.** A `StableDiffusionPipeline`: CLIPTextModel of 2 layers and 16 tokens, UNet2DConditionModel on latents of \
-8 × 8 × 8, AutoencoderTiny, DDIM with v-prediction and zero terminal signal. Safetensors in FP16; no safety checker: it \
-was never shown a photograph or a person's likeness.
+**What it is.** A `StableDiffusionPipeline`: CLIPTextModel of 2 layers and 16 tokens, UNet2DConditionModel on \
+latents of 8 × 8 × 8, AutoencoderTiny, DDIM with v-prediction and zero terminal signal. Safetensors in FP16; no \
+safety checker: it was never shown a photograph or a person's likeness.
 
-**What it was made of.** The {icons:,} icons of the npm package @iconify-json/fluent-emoji-flat 1.2.6 (Microsoft's Fluent \
-Emoji, MIT) without variants of skin tone: {pictures:,} pictures in poses of chance, and those with one main colour \
-painted in ten. Prompts were varied with articles, other words, templates, case and the order of words. \
-`python -m training.icons` makes it on a CPU; this one took {minutes:.0f} minutes on 2 cores.
+**What it was made of.** The {icons:,} icons of the npm package @iconify-json/fluent-emoji-flat 1.2.6 \
+(Microsoft's Fluent Emoji, MIT) without variants of skin tone: {pictures:,} pictures in poses of chance, and \
+those with one main colour painted in ten. Prompts were varied with articles, other words, templates, case and \
+the order of words. `python -m training.icons` makes it on a CPU; this one took {minutes:.0f} minutes on 2 \
+cores.
 
-**How to ask.** "snail", "a red heart", "icon of a pink car", "house in blue". 20 steps, guidance 1.75. Longer sentences, \
-several things at once and what has no icon give something else, or a mixture.
+**How to ask.** "snail", "a red heart", "icon of a pink car", "house in blue". 20 steps, guidance 1.75. Longer \
+sentences, several things at once and what has no icon give something else, or a mixture.
 
-**Its examination**, on prompts fixed beforehand (`training/icons/sets.json`), each drawn once with seed 0 unless said \
-otherwise; the nearest of all icons by 16 × 16 RGB and a histogram of 64 colours. The sheets in `training/icons/sheets` \
-show every picture that was counted.
+**Its examination**, on prompts fixed beforehand (`training/icons/sets.json`), each drawn once with seed 0 \
+unless said otherwise; the nearest of all icons by 16 × 16 RGB and a histogram of 64 colours. The sheets in \
+`training/icons/sheets` show every picture that was counted.
 
 | question | result | wanted |
 |---|---|---|
@@ -47,8 +49,8 @@ show every picture that was counted.
 | the autoencoder alone, mean over all icons | {autoencoder_psnr_db:.1f} dB | 28 dB |
 | a picture of 20 steps on 2 cores | {seconds:.2f} s | 3 s |
 
-Wrong names: {wrong_names}. Asked for otherwise: {wrong_variants}. Wrong colours: {wrong_colours}. Wrong outlines: \
-{wrong_outlines}.
+Wrong names: {wrong_names}. Asked for otherwise: {wrong_variants}. Wrong colours: {wrong_colours}. Wrong \
+outlines: {wrong_outlines}.
 """
 
 

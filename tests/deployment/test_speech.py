@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import wave
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,21 @@ def plan(speech_model: SpeechModel, machine: Machine, engine: str, **options: An
     return planning.plan(speech_model, machine=machine, engine=engine, **options)
 
 
+def _noise(folder: Path) -> Path:
+    """Three seconds of white noise, loud."""
+    path = folder / "noise.wav"
+    with wave.open(str(path), "wb") as made:
+        made.setnchannels(1)
+        made.setsampwidth(2)
+        made.setframerate(16_000)
+        made.writeframes(random.Random(0).randbytes(2 * 3 * 16_000))
+    return path
+
+
 @pytest.mark.parametrize("engine", ENGINES)
-def test_what_was_said(engine: str, speech_model: SpeechModel, machine: Machine, clips: list[Path]) -> None:
+def test_what_was_said(
+    engine: str, speech_model: SpeechModel, machine: Machine, clips: list[Path], tmp_path: Path
+) -> None:
     told: list[float | None] = []
     with workbench.deploy(plan(speech_model, machine, engine), share=False) as running:
         found = running.transcribe(clips[0], progress=lambda fraction, text: told.append(fraction))
@@ -37,6 +51,7 @@ def test_what_was_said(engine: str, speech_model: SpeechModel, machine: Machine,
             running.transcribe(Path(__file__))
         with pytest.raises(UsageError, match="English alone"):
             running.transcribe(clips[0], language="de")
+        assert isinstance(running.transcribe(_noise(tmp_path)).text, str)  # whatever it hears in it
         assert running.transcribe(clips[1]).text  # it goes on
     assert survivors(running.id) == []
 

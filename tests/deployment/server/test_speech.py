@@ -7,6 +7,7 @@ import json
 import struct
 import wave
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -214,3 +215,20 @@ def test_a_client_that_leaves_frees_the_engine(runtime: Counting, client: httpx2
         next(response.iter_lines())
     assert wait_until(lambda: runtime.open == 0, 5)
     assert send(client, tone(1)).json() == {"text": "word0"}
+
+
+def test_hours_are_heard_in_pieces(served: tuple[Counting, httpx2.Client], tmp_path: Path) -> None:
+    """Two hours: no piece is longer than five minutes, and no second is lost."""
+    hours, rate, (runtime, client) = 2, 8000, served
+    runtime.given.clear()
+    path, tone = tmp_path / "long.wav", bytes(128 + 40 * (n % 20 < 10) for n in range(rate))
+    with wave.open(str(path), "wb") as made:
+        made.setnchannels(1)
+        made.setsampwidth(1)
+        made.setframerate(rate)
+        for _ in range(hours * 3600):
+            made.writeframes(tone)
+    with path.open("rb") as file:
+        said = client.post("/transcriptions", data={"model": MODEL}, files={"file": file}, timeout=120).json()["text"]
+    assert max(seconds for seconds, _ in runtime.given) <= speech.PIECE_S
+    assert len(runtime.given) >= hours * 3600 / speech.PIECE_S and len(said.split()) >= hours * 3600

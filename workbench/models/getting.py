@@ -4,7 +4,7 @@ models.get("smollm2")                      a model of the catalog
 models.get("path/to/model.gguf")           a file
 models.get("path/to/folder")               a folder with config.json and safetensors, with model.bin for CTranslate2,
                                            or with model_index.json: a pipeline for images
-models.get("hf:owner/repo")                a pipeline for images on the Hugging Face Hub
+models.get("hf:owner/repo")                a repository on the Hugging Face Hub that is such a folder
 models.get("hf:owner/repo/model.gguf")     a file on the Hugging Face Hub, also written owner/repo:model.gguf
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from workbench import catalog
 from workbench.catalog import HubSource, ModelEntry
 from workbench.errors import AssetUnavailable, BadModelFile, UnknownName, UsageError
-from workbench.models import assets, gguf_file, hub, hub_pipeline, pipeline_folder, safetensors_folder, speech_files
+from workbench.models import assets, gguf_file, hub, hub_folder, pipeline_folder, safetensors_folder, speech_files
 from workbench.models.image import ImageModel
 from workbench.models.model import Model
 from workbench.models.speech import SpeechModel
@@ -46,7 +46,7 @@ def get(name_or_path: str | os.PathLike[str], *, progress: Progress | None = Non
     if match := _HUB_PATH.fullmatch(text) or _HUB_NAME.fullmatch(text):
         return _from_hub(HubSource(match["repo"], match["file"]), progress)
     if match := _HUB_REPO.fullmatch(text):
-        return hub_pipeline.get(match["repo"], progress)
+        return _from_repository(match["repo"], progress)
     if text.startswith("hf:"):
         raise UsageError(f"{text} names no file on the Hub.", fix="Write hf:owner/repository/file.gguf.")
     if _looks_like_path(text):
@@ -67,8 +67,8 @@ def get_text(name_or_path: str | os.PathLike[str], *, progress: Progress | None 
 def _from_catalog(entry: ModelEntry, progress: Progress | None) -> Model | SpeechModel | ImageModel:
     if entry.folder:
         return _embedded(entry)
-    if entry.task == "imagine" and entry.repo:
-        return replace(hub_pipeline.get(entry.repo, progress), name=entry.name, licence=entry.licence)
+    if entry.asset is None and entry.repo and entry.task in ("imagine", "transcribe"):
+        return replace(_from_repository(entry.repo, progress), name=entry.name, licence=entry.licence)
     if entry.asset is None:
         raise AssetUnavailable(
             f"The workbench knows what {entry.name} is and not where a file of it lies.",
@@ -86,6 +86,11 @@ def _embedded(entry: ModelEntry) -> ImageModel:
     made = pipeline_folder.read(catalog.EMBEDDED / entry.folder, name=entry.name, source=entry.source)
     usual = {key: value for key, value in (entry.config or {}).items() if key in ("steps", "guidance")}
     return replace(made, licence=entry.licence, **usual)
+
+
+def _from_repository(repo: str, progress: Progress | None) -> Model | SpeechModel | ImageModel:
+    found = _from_file(hub_folder.bring(repo, progress), progress)
+    return replace(found, name=repo.rpartition("/")[2], source=f"Hugging Face Hub, {repo}")
 
 
 def _from_hub(source: HubSource, progress: Progress | None) -> Model:

@@ -25,6 +25,7 @@ from workbench.models.verification import Progress, Wanted
 if TYPE_CHECKING:
     import httpx2
 
+ANSWER_S = 10.0
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -86,7 +87,8 @@ def files(repo: str) -> list[str]:
 
     source = check_names(HubSource(repo, "model_index.json"))
     with _plain_errors(source):
-        return sorted(huggingface_hub.list_repo_files(repo))
+        said = huggingface_hub.HfApi().model_info(repo, timeout=ANSWER_S)
+        return sorted(one.rfilename for one in said.siblings or ())
 
 
 def _wanted(source: HubSource, record: _Record, sha256: str | None, file: str) -> Wanted:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from training.icons import autoencoder, denoiser, examination, measures, pipeline, stage, text, tokens, words
 from training.icons.card import card
-from training.icons.dataset import kept, paintable
+from training.icons.dataset import Dataset, kept, paintable
 from training.icons.pictures import Icons
 
 MINUTES = (30.0, 4.0, 120.0)
@@ -33,21 +34,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = kept(asked.work / "pictures.npz", icons, set(chosen.pairs), lambda told: print(f"  {told}", flush=True))
     print(f"  {len(data.pictures)} pictures of {len(icons.keys)} icons", flush=True)
     coder = autoencoder.train(asked.work / "autoencoder.pt", data, asked.minutes[0])
-    result: dict[str, Any] = {"autoencoder_psnr_db": _psnr(icons, coder)}
-    print(f"  {result}", flush=True)
+    result: dict[str, Any] = {}
     tokens.make(words.vocabulary(icons.names), asked.work / "tokenizer")
     tokenizer = pipeline.tokenizer(asked.work / "tokenizer")
     encoder = text.train(asked.work / "text.pt", tokenizer, prompts, paintable(icons), asked.minutes[1])
-    latents = autoencoder.encode(coder, data.pictures)
-    print(
-        f"  latents: mean {latents.mean():.3f}, deviation {latents.std():.3f}, most {latents.abs().max():.2f}",
-        flush=True,
-    )
+    latents = _latents(asked.work / "latents.pt", coder, data)
     trained = denoiser.train(
         asked.work / "denoiser.pt", data, latents, encoder=encoder, tokenizer=tokenizer, prompts=prompts,
         minutes=asked.minutes[2],
     )  # fmt: skip
     result["bytes"] = pipeline.write(asked.work / "model", trained["unet"], trained["encoder"], tokenizer, coder)
+    result["autoencoder_psnr_db"] = _psnr(icons, pipeline.coder(asked.work / "model"))
     draw = pipeline.drawer(asked.work / "model")
     result |= examination.examine(icons, draw, chosen, asked.work)
     begin = time.perf_counter()
@@ -59,6 +56,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     (asked.work / "model" / "README.md").write_text(card(result), encoding="utf-8")
     (asked.work / "examination.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
+
+
+def _latents(file: Path, coder: Any, data: Dataset) -> torch.Tensor:
+    """Of all pictures, from the file or made and written there."""
+    if not file.exists():
+        torch.save(autoencoder.encode(coder, data.pictures), file)
+    found: torch.Tensor = torch.load(file, weights_only=True)
+    print(f"  latents: mean {found.mean():.3f}, deviation {found.std():.3f}, most {found.abs().max():.2f}", flush=True)
+    return found
 
 
 def _psnr(icons: Icons, coder: Any) -> float:

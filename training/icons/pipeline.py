@@ -34,6 +34,13 @@ def write(folder: Path, unet: Any, encoder: Any, words: Any, coder: Any) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
+def coder(folder: Path) -> Any:
+    """The autoencoder as it was written."""
+    from diffusers import AutoencoderTiny
+
+    return AutoencoderTiny.from_pretrained(folder / "vae", low_cpu_mem_usage=False).float()
+
+
 def drawer(folder: Path) -> Any:
     """A function from prompts and seeds to pictures."""
     import torch

@@ -136,7 +136,7 @@ def where(one: Plan) -> str:
 
 def format_of(model: Any) -> str:
     """The format a model is in."""
-    return str(getattr(model, "quantization", model.format))
+    return str(model.quantization)
 
 
 def pick(found: Pick) -> str:

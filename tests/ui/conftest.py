@@ -13,6 +13,7 @@ import pytest
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run",
+    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",  # a microphone that beeps
 ]  # fmt: skip
 PASSED: pytest.StashKey[bool] = pytest.StashKey()
 # Plotly's own extension and Voilà disagree on one method; the figure is drawn nevertheless.

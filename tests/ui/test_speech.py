@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.ui.looks import FIGURES, look
+from workbench.deployment.server.sound import decoded
 from workbench.deployment.transcripts import Transcript
 from workbench.engines import Availability
 from workbench.engines.runtime import Segment
@@ -57,6 +58,14 @@ def test_a_recording_of_ones_own_opens_its_fields() -> None:
     assert shown.state.path.endswith("a.wav") and shown._path.value == shown.state.path
 
 
+def test_what_the_microphone_hears_is_the_recording() -> None:
+    shown = speech.View(SpeechModel(Steps()))
+    shown._microphone.recording = b"sound"
+    assert Path(shown.state.path).read_bytes() == b"sound" and shown.state.sample == ""
+    shown._microphone.failure = "Permission denied"
+    assert "Permission denied" in shown.alert.value and "upload a file" in shown.alert.value
+
+
 def test_an_engine_that_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = Availability(False, "The package x is not installed.", "Install it: pip install x")
     monkeypatch.setattr("workbench.engines.speech_engine.SpeechEngine.available", lambda self, machine=None: missing)
@@ -66,8 +75,11 @@ def test_an_engine_that_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.browser
 @pytest.mark.engine
-@pytest.mark.usefixtures("home_with_speech")
-def test_three_engines_write_a_clip_down(open_page: Callable[..., Any], tmp_path: Path) -> None:
+def test_three_engines_write_a_clip_down(
+    open_page: Callable[..., Any],
+    tmp_path: Path,
+    home_with_speech: Path,
+) -> None:
     with serve("06_speech_model", open_browser=False, block=False, announce=lambda _: None) as server:
         page = open_page()
         page.set_default_timeout(120_000)
@@ -83,6 +95,17 @@ def test_three_engines_write_a_clip_down(open_page: Callable[..., Any], tmp_path
             page.get_by_role("link", name="srt").first.click()
         assert "-->" in Path(waiting.value.path()).read_text()
         page.get_by_label("Recording").select_option(speech.OWN)
+        page.get_by_role("button", name="Record", exact=True).click()
+        page.get_by_role("button", name="Stop recording").wait_for()
+        page.wait_for_timeout(1500)
+        page.get_by_role("button", name="Stop recording").click()
+        page.get_by_role("button", name="Record", exact=True).wait_for()
+        page.wait_for_function("[...document.querySelectorAll('input')].some((one) => one.value.endsWith('.webm'))")
+        (recorded,) = (home_with_speech / "cache/uploads").glob("*.webm")
+        with recorded.open("rb") as file:
+            sound = decoded(file, recorded.name)
+        with sound.file:
+            assert sound.seconds > 0.8
         page.get_by_label("Path of a file").fill(str(tmp_path))
         page.get_by_label("Path of a file").press("Enter")
         page.get_by_role("button", name="Transcribe").click()

@@ -58,7 +58,7 @@ PAGE: Final[dict[str, Any]] = {
 
 # Everything a page may load comes from this server; model output can then never send anything anywhere.
 _CONTENT_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "default-src 'self'; script-src 'self' blob: 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; connect-src 'self' data:; "
     "frame-ancestors 'self'; form-action 'self'; base-uri 'self'"
 )

@@ -14,10 +14,12 @@ from typing import Any, Final
 import ipywidgets as widgets
 
 from workbench.catalog.recordings import recordings
+from workbench.errors import UsageError
 from workbench.measurement.listening import Listened
 from workbench.report import answer_figures
 from workbench.ui import chat_html, pieces
 from workbench.ui.guard import guarded
+from workbench.ui.microphone import Microphone
 from workbench.ui.speech_model import MODEL, SpeechModel
 from workbench.ui.view import PanelView
 from workbench.units import format_value
@@ -47,8 +49,8 @@ class View(PanelView[SpeechModel]):
         self._results = pieces.card("What they heard", self._texts, self._speed, self._memory, self._table, self._files)
         bar = self.working("transcribing")
         self.show(
-            pieces.card("The recording", self._sample, self._upload, self._path, self._wanted,
-                        lead="Choose one of LibriVox, upload your own (phones offer to record it), or name a file."),
+            pieces.card("The recording", self._sample, self._own, self._path, self._wanted,
+                        lead="Choose one of LibriVox, upload or record your own, or name a file."),
             pieces.card("The engines", self._engines, self._refused, self._language, pieces.actions(self._go), bar.box,
                         lead="All of them run the same weights. Several: hold Ctrl or Shift."),
             self.alert, self._results,
@@ -62,6 +64,9 @@ class View(PanelView[SpeechModel]):
             widgets.Dropdown(options=[*options, (OWN, "")], value=state.sample, description="Recording")
         )
         self._upload = widgets.FileUpload(accept="audio/*,video/*", multiple=False, description="Upload")
+        pieces.mark(self._upload, "wb-button", True)
+        self._microphone = Microphone()
+        self._own = pieces.actions(self._upload, self._microphone)
         self._path = field(widgets.Text(state.path, description="Path of a file", continuous_update=False))
         self._wanted = field(widgets.Textarea(state.wanted, rows=2, description="What is said in it, if you know"))
         names = [(_engine(one), one.name) for one in state.choices if not one.refused]
@@ -85,6 +90,10 @@ class View(PanelView[SpeechModel]):
             guarded(lambda change: setattr(self.state, "engines", list(change["new"])), self.show_error), "value"
         )
         self._upload.observe(guarded(lambda change: self._keep(change["new"]), self.show_error), "value")
+        self._microphone.observe(
+            guarded(lambda change: self.state.keep("recording.webm", change["new"]), self.show_error), "recording"
+        )
+        self._microphone.observe(guarded(lambda change: _complain(change["new"]), self.show_error), "failure")
         self.watch(state=self._draw_state, sample=self._draw_recording, path=self._draw_recording, heard=self._draw)
 
     def _keep(self, files: tuple[dict[str, Any], ...]) -> None:
@@ -99,7 +108,7 @@ class View(PanelView[SpeechModel]):
 
     def _draw_recording(self) -> None:
         self._sample.value, self._path.value = self.state.sample, self.state.path
-        for control in (self._upload, self._path, self._wanted):
+        for control in (self._own, self._path, self._wanted):
             pieces.show(control, not self.state.sample)
 
     def _draw(self) -> None:
@@ -112,6 +121,11 @@ class View(PanelView[SpeechModel]):
         pieces.figure(self._memory, answer_figures.memory(found), "Memory of each engine")
         self._table.value = _table(found)
         self._files.value = "".join(_downloads(one) for one in found)
+
+
+def _complain(failure: str) -> None:
+    if failure:
+        raise UsageError(f"The microphone cannot be used: {failure}.", fix="Allow it for this page, or upload a file.")
 
 
 def _engine(choice: Any) -> str:

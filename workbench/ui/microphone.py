@@ -8,7 +8,7 @@ import anywidget
 from traitlets import Bytes, Unicode
 
 
-class Microphone(anywidget.AnyWidget):  # type: ignore[misc]
+class Microphone(anywidget.AnyWidget):
     """recording: the last one, as the browser encodes it (WebM, Ogg or MP4); failure: why there is none."""
 
     _esm = Path(__file__).with_name("microphone.js")

@@ -46,7 +46,7 @@ def drawer(folder: Path) -> Any:
     import torch
     from diffusers import StableDiffusionPipeline
 
-    made = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    made = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     made.set_progress_bar_config(disable=True)
 
     def draw(prompts: Sequence[str], seeds: Sequence[int]) -> NDArray[np.uint8]:

@@ -53,7 +53,8 @@ def run(
 
 def minutes(folder: Path) -> float:
     """What all stages in a folder took together."""
-    return sum(torch.load(file, weights_only=True)["spent"] / 60 for file in folder.glob("*.pt"))
+    stages = ("autoencoder", "decoder", "text", "denoiser")
+    return sum(torch.load(folder / f"{one}.pt", weights_only=True)["spent"] / 60 for one in stages)
 
 
 def _schedule(done: float) -> float:

@@ -117,7 +117,7 @@ def _load(path: Path, format_name: str) -> Any:
         without["requires_safety_checker"] = False  # type: ignore[assignment]
     is_variant = all(f".{VARIANT}" in one.name for one in weight_files(path / PIPELINES[index["_class_name"]].denoiser))
     pipe = getattr(diffusers, index["_class_name"]).from_pretrained(
-        path, torch_dtype=DTYPES[format_name], local_files_only=True, use_safetensors=True, trust_remote_code=False,
+        path, dtype=DTYPES[format_name], local_files_only=True, use_safetensors=True, trust_remote_code=False,
         variant=VARIANT if is_variant else None, **without,
     )  # fmt: skip
     pipe.set_progress_bar_config(disable=True)

@@ -70,7 +70,7 @@ def test_steps_previews_and_what_the_file_says(running: Deployment, tmp_path: Pa
         on_preview=lambda place, png: seen.append((place, png)),
     )  # fmt: skip
     assert told == [(n + 1) / STEPS for n in range(STEPS)] and len(found.steps_s) == STEPS
-    assert [place for place, _ in seen] == [0] * STEPS
+    assert 2 <= len(seen) <= STEPS and {place for place, _ in seen} == {0}  # after the first step, and the last
     last = pixels(seen[-1][1])
     assert last.shape == (32, 32, 3) and np.array_equal(last, pixels(found.pictures[0].png))
     assert found.first_step_s and found.step_s and found.took_s > found.steps_s[-1] > found.first_step_s

@@ -143,7 +143,7 @@ class Deployment:
         """Make pictures of a text; several at once have one seed after the other.
 
         size: width and height in pixels, as planned when not given; options: negative_prompt, steps, guidance, seed,
-        scheduler. `on_preview` gets the number of a picture and a PNG of it after every step, which costs time;
+        scheduler. `on_preview` gets the number of a picture and a PNG of it now and then, which costs time;
         `progress` hears every step, and may raise to end the work within one.
         Raises UsageError for what cannot be made, ServerDied when the server goes away.
         """

@@ -6,6 +6,7 @@ What judges finished pictures (a safety checker) is not loaded: who shows pictur
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,8 @@ SCHEDULERS: Final = {
 }  # fmt: skip
 #: Those for pipelines that flow along straight lines: Stable Diffusion 3, FLUX.
 FLOW_SCHEDULERS: Final = {"euler": "FlowMatchEulerDiscreteScheduler", "heun": "FlowMatchHeunDiscreteScheduler"}
+#: Decoding takes longer than a step of a small model, and nobody sees more than a few pictures in a second.
+PREVIEW_EVERY_S: Final = 0.25
 #: Tokens that the last text encoder of a pipeline reads, where that is not its tokenizer's own limit.
 LONGEST: Final = {"tokenizer_3": 256, "tokenizer_2": 512}
 
@@ -58,8 +61,13 @@ class DiffusersRuntime(ImageRuntime):
         return pushed(lambda push: self._run(asked, given, push))
 
     def _run(self, asked: Imagining, given: dict[str, Any], push: Push) -> None:
+        shown = float("-inf")
+
         def after_step(pipe: Any, step: int, _time: Any, values: dict[str, Any]) -> dict[str, Any]:
-            preview = self._decoded(values["latents"], asked) if asked.preview else None
+            nonlocal shown
+            preview, is_last = None, step + 1 == pipe.num_timesteps
+            if asked.preview and (is_last or time.monotonic() - shown > PREVIEW_EVERY_S):
+                preview, shown = self._decoded(values["latents"], asked), time.monotonic()
             push(Step(step + 1, pipe.num_timesteps, preview))
             return values
 

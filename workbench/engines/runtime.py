@@ -155,7 +155,7 @@ class SpeechRuntime(ABC):
 class Imagining:
     """What is to be seen. shape: size, steps, pictures and guidance; negative: what is not to be seen; seed: of the
     first picture, each further one has the next; scheduler: one of the runtime's, its own when ""; preview: decode the
-    pictures after every step."""
+    pictures on the way, after the first step, the last one, and now and then between."""
 
     prompt: str
     shape: ImageShape
@@ -167,7 +167,7 @@ class Imagining:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A denoising step is done. preview: (pictures, height, width, 3), None where nobody asked for it."""
+    """A denoising step is done. preview: (pictures, height, width, 3), where there is one."""
 
     number: int
     of: int

@@ -1,7 +1,7 @@
 """Pictures over an `ImageRuntime`: OpenAI's images API, base64 alone, with the fields that diffusion models need.
 
 Beyond OpenAI's: negative_prompt, steps, guidance, seed and scheduler. With stream=true there is an event of type
-workbench.progress after every step, and with previews=true the pictures as they are then.
+workbench.progress after every step, and with previews=true now and then the pictures as they are.
 """
 
 from __future__ import annotations

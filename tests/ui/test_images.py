@@ -73,7 +73,7 @@ def test_pictures_appear_step_by_step(open_page: Callable[..., Any]) -> None:
         assert Path(waiting.value.path()).read_bytes().startswith(b"\x89PNG")
         page.get_by_label("Steps").fill("10000")
         page.get_by_role("button", name="Make pictures").click()
-        page.get_by_role("alert").get_by_text("10000 steps").wait_for()
+        page.get_by_role("alert").get_by_text("10000 steps").first.wait_for()
         page.get_by_label("Steps").fill("1000")
         page.get_by_role("button", name="Make pictures").click()
         page.get_by_text("on its way").first.wait_for()

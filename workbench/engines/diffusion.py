@@ -32,7 +32,9 @@ AMPERE = 8.0
 SHARPNESS = 4
 #: A CPU's share of the matrix throughput it was measured to reach, and how far that may be off.
 CPU_UTILISATION, CPU_SPREAD = 0.6, Spread(0.6, 3.0)
-CPU_SOURCE = "UNet and autoencoder of Stable Diffusion 1.5 with random weights on one x86-64 machine (2 cores), 2026-11"
+#: What a CPU takes to start a kernel: nothing for large models, most of the time for tiny ones.
+CPU_KERNEL_S = 4e-5
+CPU_SOURCE = "SD 1.5 with random weights and the embedded model on one x86-64 machine (2 cores), 2026-11"
 LARGEST_SIDE, MOST_STEPS, MOST_IMAGES = 8192, 1000, 64
 
 
@@ -254,12 +256,12 @@ def _on_cpu(model: ImageModel, shape: ImageShape, settings: Settings, machine: M
     one_core = machine.calibration.matrix_throughput_one_core.value
     rate = one_core * settings.prefill_threads * CPU_UTILISATION
     works = _works(model, shape)
-    step = works.step.flops / rate
-    image = (sum(work.flops for work in works.text) + works.vae.flops) / rate + shape.steps * step
+    step, vae, *text = (one.flops / rate + one.kernels * CPU_KERNEL_S for one in (works.step, works.vae, *works.text))
+    image = sum(text) + shape.steps * step + vae
     inputs = {
-        "a step": f"{works.step.flops / 1e12:.3g} TFLOP",
+        "a step": f"{works.step.flops / 1e12:.3g} TFLOP, {works.step.kernels:.0f} kernels",
         "matrix throughput": f"{one_core / 1e9:.3g} GFLOP/s a core × {settings.prefill_threads} threads",
         "utilisation": f"{CPU_UTILISATION}",
     }
-    basis = Basis("operations ÷ (matrix throughput × utilisation)", inputs, CPU_SOURCE)
+    basis = Basis("operations ÷ (matrix throughput × utilisation) + kernels × time to start one", inputs, CPU_SOURCE)
     return {"step": _within(step, CPU_SPREAD, basis), "image": _within(image, CPU_SPREAD, basis)}

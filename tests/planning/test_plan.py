@@ -27,7 +27,7 @@ QUANTITIES = ["memory_peak", "prefill", "decode", "ttft"]
 SETTINGS = ["model", "format", "context", "concurrency", "threads", "prefill_threads", "cache_type",
             "flash_attention",
             "prompt_cache_bytes", "devices", "device_layers", "tensor_parallel", "offload", "image",
-            "beam"]  # fmt: skip
+            "tricks", "beam"]  # fmt: skip
 ESTIMATE = ["value", "low", "high", "unit", "basis", "date", "level", "reason"]
 
 

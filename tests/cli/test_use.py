@@ -53,7 +53,7 @@ def test_models(command: Command) -> None:
 
 def test_engines(command: Command) -> None:
     done = command("engines", "--json")
-    known = [name for name in (*engines.ENGINES, *engines.APPS) if name != "fake"]
+    known = [name for name in (*engines.ENGINES, *engines.APPS, *engines.IMAGE_APPS) if name != "fake"]
     assert [entry["name"] for entry in done.json] == known
     assert {tuple(entry) for entry in done.json} == {(
         "name", "ok", "version", "reason", "fix", "title", "tasks", "formats", "starts", "environment", "last_tested",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from workbench.deployment import state as states
 from workbench.deployment.state import State
@@ -48,6 +49,17 @@ def explained(state: State) -> Iterator[None]:
         raise _bad_request(error.body, str(error)) from error
     except (openai.APIError, httpx2.HTTPError) as error:
         raise unanswered(state, str(error)) from error
+
+
+def explained_events(state: State, ask: Callable[[], Any]) -> Iterator[Any]:
+    """The events of a stream that `ask` opens with the official client; closed whoever ends it, errors as above."""
+    with explained(state):
+        found = ask()
+        try:
+            yield from found
+        finally:
+            with suppress(Exception):  # it is over, whatever the client says
+                found.close()
 
 
 def refused(state: State, status: int, answer: bytes) -> WorkbenchError:

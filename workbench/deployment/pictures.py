@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,12 +88,6 @@ def imagine(
 
 
 def _events(deployment: Deployment, prompt: str, asked: dict[str, Any], more: dict[str, Any]) -> Iterator[Any]:
-    with failures.explained(deployment.state):
-        found = deployment.client.images.generate(
-            prompt=prompt, model=deployment.endpoint.served_model, stream=True, extra_body=more, **asked
-        )
-        try:
-            yield from found
-        finally:
-            with suppress(Exception):  # it is over, whatever the client says
-                found.close()
+    return failures.explained_events(deployment.state, lambda: deployment.client.images.generate(
+        prompt=prompt, model=deployment.endpoint.served_model, stream=True, extra_body=more, **asked
+    ))  # fmt: skip

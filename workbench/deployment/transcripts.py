@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,12 +70,7 @@ def checked(recording: str | Path) -> Path:
 
 
 def _events(deployment: Deployment, path: Path, options: dict[str, Any]) -> Iterator[Any]:
-    with failures.explained(deployment.state), path.open("rb") as file:
-        found = deployment.client.audio.transcriptions.create(
+    with path.open("rb") as file:
+        yield from failures.explained_events(deployment.state, lambda: deployment.client.audio.transcriptions.create(
             file=(path.name, file), model=deployment.endpoint.served_model, stream=True, **options
-        )
-        try:
-            yield from found
-        finally:
-            with suppress(Exception):  # it is over, whatever the client says
-                found.close()
+        ))  # fmt: skip

@@ -21,19 +21,30 @@ def label(plan: Plan) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """What one engine said, and the memory (bytes) that its processes held afterwards. Either may not be there yet;
-    failure says why it never will."""
+class OfPlan:
+    """Something that one engine made, beside its plan."""
 
     plan: Plan
-    answer: Answer | None = None
-    memory_bytes: int | None = None
-    failure: str = ""
 
     @property
     def label(self) -> str:
-        """The engine and its format."""
+        """Engine and format."""
         return label(self.plan)
+
+    @property
+    def predicted(self) -> Mapping[str, Estimate]:
+        """What was predicted before it ran."""
+        return self.plan.predictions
+
+
+@dataclass(frozen=True, slots=True)
+class Compared(OfPlan):
+    """What one engine said, and the memory (bytes) that its processes held afterwards. Either may not be there yet;
+    failure says why it never will."""
+
+    answer: Answer | None = None
+    memory_bytes: int | None = None
+    failure: str = ""
 
     @property
     def predicted(self) -> Mapping[str, Estimate]:

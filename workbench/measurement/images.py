@@ -12,9 +12,9 @@ from typing import Any
 
 from workbench.deployment import Deployment
 from workbench.deployment.pictures import Imagined
-from workbench.evidence import Estimate, Measured
+from workbench.evidence import Measured
 from workbench.machine import PeakSampler
-from workbench.measurement.compared import label
+from workbench.measurement.compared import OfPlan
 from workbench.planning import Plan
 
 PROMPT = "a red apple on a table"
@@ -22,22 +22,11 @@ Progress = Callable[[float | None, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class Drawn(OfPlan):
     """One request's pictures. peak_bytes: of the server's memory meanwhile."""
 
-    plan: Plan
     imagined: Imagined
     peak_bytes: int
-
-    @property
-    def label(self) -> str:
-        """Engine and format."""
-        return label(self.plan)
-
-    @property
-    def predicted(self) -> Mapping[str, Estimate]:
-        """What was predicted before it ran, for the request that was planned for."""
-        return self.plan.predictions
 
     @property
     def measured(self) -> Mapping[str, float]:

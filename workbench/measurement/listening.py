@@ -10,34 +10,22 @@ from pathlib import Path
 
 from workbench.deployment import Deployment
 from workbench.deployment.transcripts import Transcript
-from workbench.evidence import Estimate
 from workbench.machine import PeakSampler
-from workbench.measurement.compared import label
+from workbench.measurement.compared import OfPlan
 from workbench.measurement.quality.speech import WordErrors, word_errors
 from workbench.models.speech import WINDOW_S
 from workbench.planning import Plan
 
 
 @dataclass(frozen=True, slots=True)
-class Listened:
+class Listened(OfPlan):
     """One engine's transcript. took_s: seconds of work; peak_bytes: of the server's memory meanwhile; errors: beside
     what is really said, None where nobody knows."""
 
-    plan: Plan
     transcript: Transcript
     took_s: float
     peak_bytes: int
     errors: WordErrors | None = None
-
-    @property
-    def label(self) -> str:
-        """Engine and format."""
-        return label(self.plan)
-
-    @property
-    def predicted(self) -> Mapping[str, Estimate]:
-        """What was predicted before it ran."""
-        return self.plan.predictions
 
     @property
     def measured(self) -> Mapping[str, float]:

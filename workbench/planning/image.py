@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from workbench import engines
 from workbench.engines import Engine, ImageShape, Settings
 from workbench.engines.contract import Tricks
 from workbench.engines.workload import CHAT
@@ -15,7 +14,7 @@ from workbench.machine import Machine, calibrate, probe
 from workbench.models import ImageModel
 from workbench.planning import threads as thread_choice
 from workbench.planning.plans import Plan, Refusal, predict
-from workbench.planning.shapes import shape
+from workbench.planning.shapes import candidates, shape
 
 #: What a CPU computes pictures in when nobody names a format: 16 bits are slower on most.
 ON_CPU = "FP32"
@@ -66,25 +65,16 @@ def _choose(
     model: ImageModel, engine: str | Engine[Any], format_name: str, machine: Machine
 ) -> tuple[Engine[Any], ImageModel, tuple[Refusal, ...]]:
     refused: list[Refusal] = []
-    for one in _candidates(engine):
+    for one in candidates(engine, "imagine"):
         obstacle = _obstacle(model, one, format_name, machine)
         if obstacle is None:
             made = shape(model, one, format_name)
             assert isinstance(made, ImageModel)  # noqa: S101 - a model stays of its kind
             return one, made, tuple(refused)
         refused.append(obstacle)
-    wrong_kind = all("imagine" not in one.capabilities for one in _candidates(engine))
+    wrong_kind = all("imagine" not in one.capabilities for one in candidates(engine, "imagine"))
     error = UsageError if wrong_kind else EngineUnavailable if model.path else UnsupportedModel
     raise error(" ".join(one.reason for one in refused), fix=refused[-1].fix)
-
-
-def _candidates(engine: str | Engine[Any]) -> list[Engine[Any]]:
-    if isinstance(engine, Engine):
-        return [engine]
-    if engine != "auto":
-        return [engines.get(engine)]
-    every = (engines.get(name) for name in engines.ENGINES if name != "fake")
-    return [one for one in every if one.starts and "imagine" in one.capabilities]
 
 
 def _obstacle(model: ImageModel, engine: Engine[Any], format_name: str, machine: Machine) -> Refusal | None:

@@ -33,15 +33,11 @@ def plan(
     machine = machine or calibrate(probe())
     count = thread_choice.choose(machine)
     settings = Settings(
-        model=model.name,
-        format=model.format,
-        context=context,
-        concurrency=concurrency,
-        threads=count.decode,
-        prefill_threads=count.prefill,
-    )
+        model=model.name, format=model.format, context=context, concurrency=concurrency,
+        threads=count.decode, prefill_threads=count.prefill,
+    )  # fmt: skip
     if "imagine" in chosen.capabilities:  # one at a time, and no context
-        settings = replace(settings, context=0, concurrency=1, image=image or USUAL_IMAGE)  # fmt: skip
+        settings = replace(settings, context=0, concurrency=1, image=image or USUAL_IMAGE)
     reasons = (f"{chosen.title} has it ({available.version})", count.reason)
     version = available.version or ""
     return predict(model, chosen, settings, machine, workload.within(context), version=version, reasons=reasons)

@@ -18,7 +18,7 @@ from workbench.planning import image as images
 from workbench.planning import listed, speech
 from workbench.planning import threads as thread_choice
 from workbench.planning.plans import Plan, Refusal, predict
-from workbench.planning.shapes import can_take, obtainable, settings_format, shape_text
+from workbench.planning.shapes import can_take, candidates, obtainable, settings_format, shape_text
 from workbench.units import MIB, format_bytes
 
 DEFAULT_CONTEXT = 2048
@@ -99,15 +99,8 @@ def _choose_engine(
     model: Model, machine: Machine, wanted: str | Engine[Any], format_name: str | None
 ) -> tuple[Engine[Any], str, tuple[Refusal, ...]]:
     """The first engine that is available and supports the model; the fake one only when asked for by name."""
-    if isinstance(wanted, Engine):
-        candidates = [wanted]
-    elif wanted == "auto":
-        candidates = [engines.get(name) for name in engines.ENGINES if name != "fake"]
-        candidates = [engine for engine in candidates if engine.starts and "chat" in engine.capabilities]
-    else:
-        candidates = [engines.get(wanted)]
     refused: list[Refusal] = []
-    for candidate in candidates:
+    for candidate in candidates(wanted, "chat"):
         supported, available = _supported(candidate, model, format_name), candidate.available(machine)
         if supported.ok and available.ok:
             return candidate, available.version or "", tuple(refused)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from workbench import models
+from workbench import engines, models
 from workbench.engines import Availability, Engine
 from workbench.engines.device_memory import weight_format
 from workbench.models import AnyModel, Model, SpeechModel
 
 #: What is taken when nobody names a format: the usual one of each container.
 USUAL_FORMAT = {"gguf": "Q4_K_M", "safetensors": "BF16", "onnx": "ONNX-int4"}
+
+
+def candidates(engine: str | Engine[Any], capability: str) -> list[Engine[Any]]:
+    """The engine asked for, or with 'auto' all that the workbench starts and that are capable of this; the fake one is
+    for tests."""
+    if isinstance(engine, Engine):
+        return [engine]
+    if engine != "auto":
+        return [engines.get(engine)]
+    every = (engines.get(name) for name in engines.ENGINES if name != "fake")
+    return [one for one in every if one.starts and capability in one.capabilities]
 
 
 def can_take(engine: Engine[Any], model: AnyModel, format_name: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from workbench import engines
 from workbench.engines import Engine, Settings
 from workbench.engines.workload import CHAT
 from workbench.errors import EngineUnavailable, UnsupportedModel, UsageError
@@ -13,7 +12,7 @@ from workbench.machine import Machine, calibrate, probe
 from workbench.models import SpeechModel
 from workbench.planning import threads as thread_choice
 from workbench.planning.plans import Plan, Refusal, predict
-from workbench.planning.shapes import obtainable, shape
+from workbench.planning.shapes import candidates, obtainable, shape
 
 
 def plan(
@@ -33,13 +32,13 @@ def plan(
     """
     machine = machine or calibrate(probe())
     refused: list[Refusal] = []
-    for candidate in _candidates(engine):
+    for candidate in candidates(engine, "transcribe"):
         made, obstacle = _shaped(model, candidate, format, machine)
         if obstacle is None:
             break
         refused.append(obstacle)
     else:
-        wrong_kind = all("transcribe" not in one.capabilities for one in _candidates(engine))
+        wrong_kind = all("transcribe" not in one.capabilities for one in candidates(engine, "transcribe"))
         error = UsageError if wrong_kind else UnsupportedModel if format else EngineUnavailable
         raise error(" ".join(one.reason for one in refused), fix=refused[-1].fix)
     count = thread_choice.counted(threads, machine)
@@ -50,15 +49,6 @@ def plan(
     version = candidate.available(machine).version or ""
     reasons = (f"{candidate.title} transcribes with {made.format} weights here ({version})", count.reason)
     return predict(made, candidate, settings, machine, CHAT, version=version, reasons=reasons, refused=tuple(refused))
-
-
-def _candidates(engine: str | Engine[Any]) -> list[Engine[Any]]:
-    if isinstance(engine, Engine):
-        return [engine]
-    if engine != "auto":
-        return [engines.get(engine)]
-    every = (engines.get(name) for name in engines.ENGINES if name != "fake")
-    return [one for one in every if one.starts and "transcribe" in one.capabilities]
 
 
 def _shaped(

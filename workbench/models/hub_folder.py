@@ -16,14 +16,13 @@ from workbench.catalog import HubSource
 from workbench.errors import AssetUnavailable, UnsupportedModel, UsageError
 from workbench.models import ctranslate_file, hub
 from workbench.models.pipeline_folder import INDEX, LEFT_OUT, VARIANT
-from workbench.models.safetensors_folder import read_json
+from workbench.models.safetensors_folder import PICKLES, read_json
 from workbench.models.verification import Progress
 
 _STEM = r"(model|diffusion_pytorch_model)"
 _PLAIN = re.compile(_STEM + r"((-\d+-of-\d+)?\.safetensors|\.safetensors\.index\.json)")
 _SHORT = re.compile(_STEM + rf"(\.{VARIANT}(-\d+-of-\d+)?\.safetensors|\.safetensors\.index\.{VARIANT}\.json)")
 _BESIDE = (".json", ".txt", ".model", ".jinja")
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 
 
 def bring(repo: str, progress: Progress | None = None) -> Path:
@@ -66,7 +65,7 @@ def of_pipeline(files: list[str], components: list[str]) -> Iterator[str]:
     for component in (one for one in components if one not in LEFT_OUT):
         inside = [one.rpartition("/")[2] for one in files if one.rpartition("/")[0] == component]
         weights = _weights(inside)
-        if not weights and any(one.endswith(_PICKLES) for one in inside):
+        if not weights and any(one.endswith(PICKLES) for one in inside):
             raise UnsupportedModel(
                 f"The {component} is there only as pickled weights, which can run code. Nothing was fetched of it.",
                 fix="Choose a repository with safetensors.",

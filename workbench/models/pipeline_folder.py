@@ -6,7 +6,6 @@ bring their own Python, and components that are named and not there.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,14 @@ from workbench.catalog.image_components import ImageComponent
 from workbench.errors import BadModelFile, UnsupportedModel
 from workbench.models.components import Described, components
 from workbench.models.image import ImageModel, Part, in_format
-from workbench.models.safetensors_folder import read_json, tensors
+from workbench.models.safetensors_folder import PICKLES, TYPES, plain_format, read_json, tensors
 
 INDEX = "model_index.json"
 _AGAIN = "Get the folder again."
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_FORMATS = {"F32": "FP32", "F16": "FP16", "BF16": "BF16"}
+#: What is never loaded: they look at finished pictures, and take more memory than some denoisers.
+LEFT_OUT = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
+#: The variant of weights that is taken where there are no plain ones.
+VARIANT = "fp16"
 #: Sides of pictures, in places of the latents, where a denoiser's config does not say: Diffusers' own default.
 _USUAL_CELLS = 128
 
@@ -72,7 +73,8 @@ def read(folder: Path, *, name: str = "", source: str = "") -> ImageModel:
     cells = read_json(folder / kind.denoiser / "config.json").get("sample_size") or _USUAL_CELLS
     side = shrink * (cells if isinstance(cells, int) else max(cells))
     names = [one for one in (*kind.text_encoders, kind.denoiser, "vae") if one in there]
-    described = [_described(folder / one, there[one], side, shrink) for one in names]
+    stored = {one: [each for file in weight_files(folder / one) for each in tensors(file)] for one in names}
+    described = [_described(folder / one, there[one], stored[one], side, shrink) for one in names]
     found = dict(zip(names, components(described), strict=True))
     for one in described:
         _check_complete(one, found[one.name.rpartition("/")[2]])
@@ -83,7 +85,7 @@ def read(folder: Path, *, name: str = "", source: str = "") -> ImageModel:
         guided=kind.guided, source=source or f"folder {folder}", path=folder, pipeline=index["_class_name"],
         float32_vae=bool(read_json(folder / "vae/config.json").get("force_upcast")), guidance=kind.guidance,
     )  # fmt: skip
-    return in_format(made, _format(folder / kind.denoiser))
+    return in_format(made, plain_format(folder / kind.denoiser, stored[kind.denoiser]))
 
 
 def _kind(folder: Path, index: Mapping[str, Any]) -> Pipeline:
@@ -111,10 +113,6 @@ def _components(folder: Path, index: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-#: What is never loaded: they look at finished pictures, and take more memory than some denoisers.
-LEFT_OUT = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
-
-
 def _refuse_code(folder: Path, there: Mapping[str, str]) -> None:
     programs = sorted(str(one.relative_to(folder)) for one in (*folder.glob("*.py"), *folder.glob("*/*.py")))
     mapped = [name for name in there if "auto_map" in _config(folder / name)]
@@ -131,9 +129,10 @@ def _config(folder: Path) -> dict[str, Any]:
     return read_json(file) if file.is_file() else {}
 
 
-def _described(folder: Path, type_name: str, side: int, shrink: int) -> Described:
-    stored = [one for file in weight_files(folder) for one in tensors(file)]
-    have = sum(elements for _, kind, elements, _ in stored if kind in _FORMATS)
+def _described(
+    folder: Path, type_name: str, stored: list[tuple[str, str, int, int]], side: int, shrink: int
+) -> Described:
+    have = sum(elements for _, kind, elements, _ in stored if kind in TYPES)
     return Described(f"{folder.parent.name}/{folder.name}", type_name, _config(folder), have, side, shrink)
 
 
@@ -149,7 +148,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors of a component; of several variants only the plain one, or the FP16 one where that is all."""
     found = sorted(folder.glob("*.safetensors"))
     if not found:
-        pickled = sorted(one.name for one in folder.iterdir() if one.suffix in _PICKLES)
+        pickled = sorted(one.name for one in folder.iterdir() if one.suffix in PICKLES)
         what = f"only pickled weights ({', '.join(pickled[:3])}), which can run code" if pickled else "no weights"
         error = UnsupportedModel if pickled else BadModelFile
         raise error(f"{folder} holds {what}.", fix="Get the pipeline as safetensors.")
@@ -157,23 +156,7 @@ def weight_files(folder: Path) -> list[Path]:
     return plain or [one for one in found if f".{VARIANT}" in one.name] or found
 
 
-VARIANT = "fp16"
-
-
 def _shrink(folder: Path) -> int:
     config = _config(folder / "vae")
     blocks = config.get("block_out_channels") or config.get("decoder_block_out_channels") or ()
     return 2 ** max(0, len(blocks) - 1) if isinstance(blocks, list) else 1
-
-
-def _format(folder: Path) -> str:
-    count: Counter[str] = Counter()
-    for file in weight_files(folder):
-        for _, kind, elements, _ in tensors(file):
-            count[kind] += elements
-    kind = count.most_common(1)[0][0] if count else ""
-    if kind not in _FORMATS:
-        raise UnsupportedModel(
-            f"The weights of {folder} are of type {kind or 'none'}.", fix=f"Known: {', '.join(_FORMATS)}."
-        )
-    return _FORMATS[kind]

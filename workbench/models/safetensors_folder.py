@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from workbench.models.model import Model
 
 _AGAIN = "Get the folder again."
 _MOST_HEADER_BYTES = 100_000_000  # the format's own limit
-_TYPES = {"F32": "FP32", "F16": "FP16", "BF16": "BF16"}
+TYPES = {"F32": "FP32", "F16": "FP16", "BF16": "BF16"}
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
           "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U64": 8, "U32": 4, "U16": 2}  # fmt: skip
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def is_one(folder: Path) -> bool:
@@ -68,7 +68,7 @@ def _weight_files(folder: Path) -> list[Path]:
     if missing := [one.name for one in files if not one.is_file()] or [str(one) for one in strange]:
         raise BadModelFile(f"{folder} lacks {', '.join(missing[:5])}.", fix=_AGAIN)
     if not files:
-        pickled = sorted(one.name for one in folder.iterdir() if one.suffix in _PICKLES)
+        pickled = sorted(one.name for one in folder.iterdir() if one.suffix in PICKLES)
         what = f"only pickled weights ({', '.join(pickled[:3])}), which can run code" if pickled else "no weights"
         raise UnsupportedModel(f"{folder} holds {what}.", fix="Get the model as safetensors.")
     return files
@@ -97,15 +97,20 @@ def tensors(file: Path) -> Iterator[tuple[str, str, int, int]]:
 def _format(folder: Path, config: Mapping[str, Any], stored: list[tuple[str, str, int, int]]) -> str:
     if isinstance(scheme := config.get("quantization_config"), Mapping):
         return _quantized(folder, scheme)
+    return plain_format(folder, stored)
+
+
+def plain_format(folder: Path, stored: Iterable[tuple[str, str, int, int]]) -> str:
+    """The format that most elements of these tensors are in; raises UnsupportedModel for a type nobody runs."""
     count: Counter[str] = Counter()
     for _, kind, elements, _ in stored:
         count[kind] += elements
     kind = count.most_common(1)[0][0] if count else ""
-    if kind not in _TYPES:
+    if kind not in TYPES:
         raise UnsupportedModel(
-            f"The weights of {folder} are of type {kind or 'none'}.", fix=f"Known: {', '.join(_TYPES)}."
+            f"The weights of {folder} are of type {kind or 'none'}.", fix=f"Known: {', '.join(TYPES)}."
         )
-    return _TYPES[kind]
+    return TYPES[kind]
 
 
 def _quantized(folder: Path, scheme: Mapping[str, Any]) -> str:

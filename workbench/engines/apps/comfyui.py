@@ -11,31 +11,28 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import uuid
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from workbench.engines.apps.contract import AppModel, Start, Wanted
+from workbench.engines.apps.contract import AppModel, FolderApp, Start, Wanted
 from workbench.engines.apps.pictures import ImageApp, ImageAppEngine
 from workbench.engines.contract import ImageShape
 from workbench.engines.runtime import Imagining, Picture, Step
 from workbench.errors import AppRefused, EngineUnavailable, MissingExtra
 
-FOLDER = "COMFYUI_FOLDER"
-#: Where its installers put its Python.
-PYTHONS = ("venv/bin/python", ".venv/bin/python", "python_embeded/python.exe")
 SAMPLER, SAVED, USUAL_GUIDANCE = "3", "9", 7.0
 SILENCE_S = 600.0  # a step of a large picture on a CPU takes minutes
 
 
-class ComfyUI(ImageApp):
+class ComfyUI(FolderApp, ImageApp):
     """A `main.py`, or the desktop program."""
 
     name = "comfyui"
+    script = "main.py"
+    pythons = ("venv/bin/python", ".venv/bin/python", "python_embeded/python.exe")
 
     def version(self) -> str:
         try:
@@ -51,20 +48,11 @@ class ComfyUI(ImageApp):
         if find_spec("websocket") is None:
             raise MissingExtra("websocket-client", "apps", "Following ComfyUI's progress")
 
-    def installed(self) -> str | None:
-        """Its Python, in the folder that the environment names: it is no program on PATH."""
-        folder = Path(os.environ.get(FOLDER, ""))
-        found = [folder / name for name in PYTHONS if (folder / name).exists()]
-        return str(found[0].absolute()) if found and (folder / "main.py").is_file() else None
-
-    def install_hint(self) -> str:
-        return f"{super().install_hint()}. If it is there, start it, or say where: {FOLDER}=/its/folder."
-
     def start(self, wanted: Wanted, port: int, api_key: str) -> Start | None:
         if not (python := self.installed()):
             return None
-        argv = (python, "main.py", "--listen", "127.0.0.1", "--port", str(port), "--disable-all-custom-nodes")
-        return Start(argv, folder=os.environ[FOLDER])
+        argv = (python, self.script, "--listen", "127.0.0.1", "--port", str(port), "--disable-all-custom-nodes")
+        return Start(argv, folder=str(self.folder))
 
     def models(self) -> tuple[AppModel, ...]:
         """Its checkpoints; which of them it holds in memory it does not tell."""

@@ -229,3 +229,30 @@ class App(ABC):
     def context_fix(self, context: int) -> str:
         """What a person changes to get this context."""
         return f"Load it in {self.title} with {context} tokens, or ask for less."
+
+
+class FolderApp(App):
+    """An app that is a folder with a Python of its own, and no program on PATH; NAME_FOLDER says where it is.
+
+    script: what starts it; pythons: where its installers put that Python, the best first.
+    """
+
+    script: str
+    pythons: tuple[str, ...]
+
+    @property
+    def folder_variable(self) -> str:
+        """The environment variable that says where it is."""
+        return f"{self.variable.removesuffix('HOST')}FOLDER"
+
+    @property
+    def folder(self) -> Path:
+        """Where it is said to be."""
+        return Path(os.environ.get(self.folder_variable, ""))
+
+    def installed(self) -> str | None:
+        found = [self.folder / name for name in self.pythons if (self.folder / name).exists()]
+        return str(found[0].absolute()) if found and (self.folder / self.script).is_file() else None
+
+    def install_hint(self) -> str:
+        return f"{super().install_hint()}. If it is there, say where: {self.folder_variable}=/its/folder."

@@ -20,9 +20,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from workbench import engines
-from workbench.engines.apps.contract import App, Start
+from workbench.engines.apps.contract import App
 from workbench.engines.apps.engine import API_KEY, AppEngine, Orders
-from workbench.engines.apps.holding import Held, hold
+from workbench.engines.apps.holding import Held, hold, started
 from workbench.errors import EngineUnavailable, StartFailed, WorkbenchError
 
 NOT_GIVEN_BACK = 75  # EX_TEMPFAIL
@@ -43,7 +43,7 @@ def main() -> int:
         engine = engines.get(orders.app)
         assert isinstance(engine, AppEngine)  # noqa: S101 - the orders come from one
         app = type(engine.app)(orders.address, os.environ.pop(API_KEY, ""))
-        child = _start(app, orders.start) if orders.start else None
+        child = started(app, orders.start, START_S) if orders.start else None
         held = _hold(app, orders)
         _say(f"{app.title} serves {held.served} at {orders.address}, context {held.context or 'unknown'}")
         _watch(app, held, child, _answer_health(orders.port))
@@ -66,21 +66,6 @@ def _hold(app: App, orders: Orders) -> Held:
         held.give_back()
         raise StartFailed(f"{app.title} serves the model as {held.served}, expected {orders.served}.")
     return held
-
-
-def _start(app: App, start: Start) -> subprocess.Popen[bytes]:
-    """Start the app, whose output is ours, and wait until it answers."""
-    child = subprocess.Popen(start.argv, cwd=start.folder, stdin=subprocess.DEVNULL)
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        if child.poll() is not None:
-            raise StartFailed(f"{app.title} ended while it was starting (exit code {child.returncode}).")
-        with suppress(EngineUnavailable):  # it listens, and is not ready yet
-            if app.running_version() is not None:
-                return child
-        time.sleep(0.1)
-    child.kill()
-    raise StartFailed(f"{app.title} did not answer within {START_S:g} s.")
 
 
 def _answer_health(port: int) -> ThreadingHTTPServer:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from workbench.engines.apps.contract import App, AppModel, Wanted
-from workbench.errors import StopFailed, UnknownName, UsageError
+from workbench.engines.apps.contract import App, AppModel, Start, Wanted
+from workbench.errors import EngineUnavailable, StartFailed, StopFailed, UnknownName, UsageError
 
 #: Time (s) for an app to let go of a model.
 UNLOAD_S = 15.0
@@ -59,6 +61,21 @@ def hold(app: App, wanted: Wanted, say: Callable[[str], None]) -> Held:
         held.give_back(UNLOAD_S)
         raise
     return Held(app, served, context, held.ours)
+
+
+def started(app: App, start: Start, timeout_s: float) -> subprocess.Popen[bytes]:
+    """Start the app, whose output is ours, and wait until it answers; raises StartFailed."""
+    child = subprocess.Popen(start.argv, cwd=start.folder, stdin=subprocess.DEVNULL)
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            raise StartFailed(f"{app.title} ended while it was starting (exit code {child.returncode}).")
+        with suppress(EngineUnavailable):  # it listens, and is not ready yet
+            if app.running_version() is not None:
+                return child
+        time.sleep(0.1)
+    child.kill()
+    raise StartFailed(f"{app.title} did not answer within {timeout_s:g} s.")
 
 
 def _known(app: App, wanted: Wanted, say: Callable[[str], None]) -> AppModel:

@@ -6,20 +6,18 @@ What such an app needs and how long it takes is unknown before it is measured: i
 from __future__ import annotations
 
 import subprocess
-import time
 from abc import abstractmethod
 from collections.abc import Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from workbench.engines.apps.contract import App, AppModel, Wanted
 from workbench.engines.apps.engine import InApp, Listed, free_port
-from workbench.engines.apps.holding import UNLOAD_S
+from workbench.engines.apps.holding import UNLOAD_S, started
 from workbench.engines.contract import Availability, Engine, Launch, Settings
 from workbench.engines.runtime import Hosted, ImageRuntime, Imagining, Picture, Step, installed
 from workbench.engines.workload import Workload
-from workbench.errors import EngineUnavailable, StartFailed, WorkbenchError
+from workbench.errors import EngineUnavailable, WorkbenchError
 from workbench.evidence import Breakdown, Estimate
 from workbench.machine import Machine
 
@@ -99,8 +97,7 @@ class ImageAppEngine(InApp, Engine[Listed]):
         if start is None:
             raise EngineUnavailable(f"{self.title} is gone.", fix=f"Start it: {self.app.entry.start}")
         app = type(self.app)(f"127.0.0.1:{port}")
-        child = subprocess.Popen(start.argv, cwd=start.folder, stdin=subprocess.DEVNULL)  # dies with our whole tree
-        _wait_until_it_answers(app, child)
+        child = started(app, start, START_S)  # dies with our whole tree
         app.find(str(path))
         return ImageAppRuntime(app, str(path), child)
 
@@ -125,16 +122,3 @@ class ImageAppRuntime(ImageRuntime):
         else:
             with suppress(WorkbenchError):  # it may be gone
                 self._app.unload(self._model)
-
-
-def _wait_until_it_answers(app: App, child: subprocess.Popen[Any]) -> None:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        if child.poll() is not None:
-            raise StartFailed(f"{app.title} ended while it was starting (exit code {child.returncode}).")
-        with suppress(EngineUnavailable):
-            if app.running_version() is not None:
-                return
-        time.sleep(0.2)
-    child.kill()
-    raise StartFailed(f"{app.title} did not answer within {START_S:g} s.")

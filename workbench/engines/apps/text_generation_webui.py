@@ -9,7 +9,6 @@ Source: oobabooga/textgen@ed888c7, docs/12 - OpenAI API.md, modules/api/script.p
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -19,21 +18,20 @@ from typing import Any
 import psutil
 
 from workbench.engines.apps.client import Client
-from workbench.engines.apps.contract import App, AppModel, Start, Wanted
+from workbench.engines.apps.contract import AppModel, FolderApp, Start, Wanted
 from workbench.engines.apps.engine import AppEngine
 from workbench.errors import AppRefused, EngineUnavailable, UnknownName
 from workbench.machine import listener, listening_ports
 
-FOLDER = "TEXT_GENERATION_WEBUI_FOLDER"
-#: Where its installers put its Python, portable builds first.
-PYTHONS = ("portable_env/bin/python", "installer_files/env/bin/python", "venv/bin/python", ".venv/bin/python")
 LLAMA_CPP = "llama.cpp"
 
 
-class TextGenerationWebui(App):
+class TextGenerationWebui(FolderApp):
     """A `server.py --api`."""
 
     name = "text-generation-webui"
+    script = "server.py"
+    pythons = ("portable_env/bin/python", "installer_files/env/bin/python", "venv/bin/python", ".venv/bin/python")
     holds_one = True
     benchmark_options = MappingProxyType({"ban_eos_token": True})
 
@@ -48,20 +46,11 @@ class TextGenerationWebui(App):
             raise self.client.stranger()
         return ""  # it does not tell
 
-    def installed(self) -> str | None:
-        """Its Python, in the folder that the environment names: it is no program on PATH."""
-        folder = Path(os.environ.get(FOLDER, ""))
-        found = [folder / name for name in PYTHONS if (folder / name).exists()]
-        return str(found[0].absolute()) if found and (folder / "server.py").is_file() else None
-
-    def install_hint(self) -> str:
-        return f"{super().install_hint()}. If it is there, say where: {FOLDER}=/its/folder."
-
     def start(self, wanted: Wanted, port: int, api_key: str) -> Start | None:
         if not (python := self.installed()):
             return None
-        argv = (python, "server.py", "--api", "--nowebui", "--api-port", str(port))
-        return Start(argv, folder=os.environ[FOLDER])
+        argv = (python, self.script, "--api", "--nowebui", "--api-port", str(port))
+        return Start(argv, folder=str(self.folder))
 
     # -- its models --------------------------------------------------------------------------------------------
 

@@ -194,8 +194,11 @@ class ImageRuntime(ABC):
         """The end of a prompt that is longer than the model reads; "" where it reads all."""
 
     @abstractmethod
-    def imagine(self, asked: Imagining) -> Generator[Step | Picture, None, None]:
-        """Every step, and then the pictures. Closing the iterator ends the work after the step that is under way."""
+    def imagine(self, asked: Imagining) -> Generator[Step | Picture | None, None, None]:
+        """Every step, and then the pictures; None where nothing is known yet, so that the request can be cancelled.
+
+        Closing the iterator ends the work after the step that is under way.
+        """
 
     def close(self) -> None:
         """Give back what is held outside this process, which is about to end."""

@@ -128,12 +128,11 @@ def test_closing_interrupts_comfyui(serve: Any) -> None:
 
 def test_closing_cancels_invokeais_item(serve: Any) -> None:
     found, replay = serve("invokeai")
-    item = found._finished(7)
-    assert item
     waiting = found.draw("sd-1-5", Imagining("a", ImageShape(64, 64, 2, 2)))
-    next(waiting)
+    assert next(waiting) is None  # it is in progress
     waiting.close()
     assert len(replay.bodies("POST", "/api/v1/queue/default/enqueue_batch")) == 1
+    assert len(replay.bodies("PUT", "/api/v1/queue/default/i/7/cancel")) == 1
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ async def generate(asked: Asked, request: Request) -> Response:
 
 def imagined(
     runtime: ImageRuntime, asked: Imagining, planned: ImageShape
-) -> Generator[Step | Picture | str, None, None]:
+) -> Generator[Step | Picture | str | None, None, None]:
     """What of the prompt is not read, then what the runtime yields; refused is what does not divide or was not planned
     for: nobody said that it fits."""
     check_shape(asked.shape, runtime.multiple, "This model")
@@ -139,7 +139,7 @@ async def _lines(events: AsyncGenerator[Any, None], asked: Imagining, model: str
                         yield event({"type": "image_generation.partial_image", **partial})
                 elif isinstance(one, Picture):
                     yield event({"type": "image_generation.completed", **_finished(one, asked, model)})
-                else:
+                elif isinstance(one, str):
                     left_out = one
     except ClientGone:
         return

@@ -60,7 +60,7 @@ class InvokeAI(ImageApp):
 
     # -- drawing -----------------------------------------------------------------------------------------------
 
-    def draw(self, model: str, asked: Imagining) -> Generator[Step | Picture, None, None]:
+    def draw(self, model: str, asked: Imagining) -> Generator[Step | Picture | None, None, None]:
         record = next((one for one in self._records() if one["name"] == model), None)
         if record is None:
             raise AppRefused(f"InvokeAI has no model {model} any more.")
@@ -68,13 +68,15 @@ class InvokeAI(ImageApp):
             seed = asked.seed + place
             body = {"batch": {"graph": graph(record, asked, seed), "runs": 1, "origin": "workbench"}, "prepend": False}
             item = self.client.post(f"{QUEUE}/enqueue_batch", body)["item_ids"][0]
-            yield Picture(self._picture(self._finished(item)), seed)
+            yield Picture(self._picture((yield from self._finished(item))), seed)
 
-    def _finished(self, item: int) -> dict[str, Any]:
-        """The results of an item of the queue once it is done; cancelled when nobody waits any more."""
+    def _finished(self, item: int) -> Generator[None, None, dict[str, Any]]:
+        """The results of an item of the queue once it is done; cancelled when nobody waits any more, which can be told
+        at each None."""
         done = False
         try:
             while (said := self.client.get(f"{QUEUE}/i/{item}"))["status"] not in ("completed", "failed", "canceled"):
+                yield
                 time.sleep(POLL_S)
             done = True
         finally:

@@ -37,7 +37,7 @@ class ImageApp(App):
         """Names of the ways through the noise that it has."""
 
     @abstractmethod
-    def draw(self, model: str, asked: Imagining) -> Generator[Step | Picture, None, None]:
+    def draw(self, model: str, asked: Imagining) -> Generator[Step | Picture | None, None, None]:
         """Have it make pictures; closing the iterator interrupts it. Raises AppRefused with what it says."""
 
     def load(self, model: AppModel, wanted: Wanted) -> str:
@@ -112,7 +112,7 @@ class ImageAppRuntime(ImageRuntime):
     def left_out(self, prompt: str) -> str:
         return ""  # these apps read long prompts in pieces
 
-    def imagine(self, asked: Imagining) -> Generator[Step | Picture, None, None]:
+    def imagine(self, asked: Imagining) -> Generator[Step | Picture | None, None, None]:
         return self._app.draw(self._model, asked)
 
     def close(self) -> None:

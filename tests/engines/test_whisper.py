@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import workbench
+from tests.calls import calls
 from workbench.catalog.accelerators import accelerator
 from workbench.catalog.media_coefficients import speech_coefficients
 from workbench.engines import Settings
@@ -212,7 +212,7 @@ def test_formats_are_supported_or_refused_and_nothing_is_started_yet(kind: str) 
         engine.launch(model("whisper-base", kind), settings(), 1, "key")
 
 
-def test_an_answer_takes_under_a_millisecond() -> None:
+def test_an_answer_takes_few_calls() -> None:
     one, asked = model("whisper-large-v3", "F16"), settings(beam=5)
 
     def once() -> None:
@@ -220,7 +220,4 @@ def test_an_answer_takes_under_a_millisecond() -> None:
         WhisperCpp().memory(one, asked, CARD)
 
     once()
-    begin = time.perf_counter()
-    for _ in range(50):
-        once()
-    assert (time.perf_counter() - begin) / 50 < 1e-3
+    assert calls(once) < 1000

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.calls import calls
 from workbench import catalog, models, planning
 from workbench.errors import UnknownName, UnsupportedModel
 from workbench.machine import describe
@@ -26,13 +26,12 @@ def test_a_row_is_what_the_estimator_says() -> None:
     assert row.main is row.speed["decode"]
 
 
-def test_every_accelerator_and_every_gguf_type_in_two_seconds() -> None:
+def test_every_accelerator_and_every_gguf_type_in_few_steps() -> None:
     devices = [key for key, spec in catalog.accelerators().items() if spec.memory_bytes][:80]
     model = models.describe("llama-3.1-8b")
     table.table(model, devices[:1], GGUF)  # the catalog is read once
-    begin = time.process_time()
+    assert calls(lambda: table.table(model, devices)) < 4_500_000  # 1.4 s on a Xeon of 2.5 GHz
     rows = table.table(model, devices)
-    assert time.process_time() - begin < 2
     assert len(devices) == 80
     assert len({(row.device, row.format) for row in rows}) == len(rows) == len(devices) * len(GGUF)
 

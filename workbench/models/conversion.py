@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from filelock import FileLock
 
 from workbench import folders
 from workbench.errors import MissingExtra, UnsupportedModel, UsageError
 from workbench.models import speech_conversion
+from workbench.models.conversion_process import run
 from workbench.models.download import require_space
 from workbench.models.formats import in_format, origin
 from workbench.models.model import Model
@@ -78,7 +77,7 @@ def convert(model: Model | SpeechModel, container: str, format_name: str, *, pro
     Models for speech have containers of their own: see `speech_conversion`.
     """
     if isinstance(model, SpeechModel):
-        return speech_conversion.convert(model, container, format_name)
+        return speech_conversion.convert(model, container, format_name, progress=progress)
     source = origin(model)
     if source is None or source.path is None:
         raise UsageError(f"{model.name} is only described: there is no file to convert.", fix="Name a model's file.")
@@ -129,7 +128,7 @@ def _make(source: Model, container: str, format_name: str, target: Path, progres
     request = _request(source, container, format_name, progress)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as part:
         made = Path(part) / target.name
-        _run({**request, "target": str(made)}, f"writing {source.name} as {container} {format_name}", progress)
+        run({**request, "target": str(made)}, f"writing {source.name} as {container} {format_name}", progress)
         made.replace(target)
 
 
@@ -147,38 +146,3 @@ def _request(source: Model, container: str, format_name: str, progress: Progress
 def _file_type(format_name: str) -> str:
     """llama.cpp's name of a file type, as the gguf library spells it."""
     return "ALL_F32" if format_name == "F32" else f"MOSTLY_{format_name}"
-
-
-def _run(request: Mapping[str, Any], what: str, progress: Progress | None) -> None:
-    program = Path(__file__).with_name("conversion_worker.py")
-    with tempfile.TemporaryFile() as log, subprocess.Popen(
-        [sys.executable, "-I", str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
-    ) as worker:  # fmt: skip
-        try:
-            _follow(worker, json.dumps(request), what, progress)
-        except BaseException:  # also when the user interrupts or cancels
-            worker.kill()
-            raise
-        if worker.wait() != 0:
-            raise _failed(what, log)
-
-
-def _follow(worker: subprocess.Popen[str], request: str, what: str, progress: Progress | None) -> None:
-    assert worker.stdin and worker.stdout  # noqa: S101 - asked for with PIPE
-    worker.stdin.write(request)
-    worker.stdin.close()
-    for line in worker.stdout:
-        said = json.loads(line)
-        if progress:
-            progress(said["done"], said["total"], what)
-
-
-def _failed(what: str, log: IO[bytes]) -> UnsupportedModel:
-    log.seek(0)
-    text = log.read().decode(errors="replace").strip()
-    last = (text.splitlines() or ["it said nothing"])[-1]
-    return UnsupportedModel(
-        f"{what[0].upper()}{what[1:]} failed: {last[:300]}.",
-        fix="Choose another engine or format.",
-        details=text[-4000:],
-    )

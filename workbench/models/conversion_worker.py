@@ -2,7 +2,7 @@
 
 Run by path with one JSON request on standard input; progress comes as JSON lines on standard output. The libraries that
 own the formats do the work: Transformers unpacks GGUF files and writes safetensors, ONNX Runtime GenAI builds graphs,
-gguf rewrites GGUF files. No code from a model's folder is run.
+gguf rewrites GGUF files, CTranslate2 reads Whisper models. No code from a model's folder is run.
 """
 
 from __future__ import annotations
@@ -74,6 +74,19 @@ def to_onnx(request: dict[str, Any], report: Report) -> None:
     report(1, 1)
 
 
+# -- Whisper ---------------------------------------------------------------------------------------------------
+
+
+def to_ctranslate(request: dict[str, Any], report: Report) -> None:
+    """A folder for CTranslate2, of a Whisper as Transformers stores it: its own converter, weights as they are."""
+    converters = import_module("ctranslate2.converters")
+    report(0, 1)
+    converters.TransformersConverter(
+        request["source"], copy_files=request["beside"], load_as_float16=request["half"], trust_remote_code=False
+    ).convert(request["target"])
+    report(1, 1)
+
+
 # -- GGUF ------------------------------------------------------------------------------------------------------
 
 
@@ -106,7 +119,7 @@ def _requantized(gguf: Any, reader: Any, types: dict[str, str], report: Report) 
             yield tensor, gguf.quants.quantize(values, kind), kind
 
 
-WAYS = {"safetensors": to_safetensors, "onnx": to_onnx, "gguf": to_gguf}
+WAYS = {"safetensors": to_safetensors, "onnx": to_onnx, "gguf": to_gguf, "ctranslate2": to_ctranslate}
 
 
 if __name__ == "__main__":

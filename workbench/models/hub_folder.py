@@ -2,7 +2,7 @@
 
 Repositories hold the same weights several times over: pickled, in 32 and in 16 bits, as one file for other programs.
 Taken are, in this order: a pipeline for images with the safetensors of each component, a Whisper for CTranslate2, a
-language model in safetensors. Plain weights where they are there, else the FP16 ones.
+language model or a Whisper in safetensors. Plain weights where they are there, else the FP16 ones.
 """
 
 from __future__ import annotations

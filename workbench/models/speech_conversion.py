@@ -1,6 +1,7 @@
 """A Whisper model's weights in another container, tensor by tensor: for openai-whisper, and for whisper.cpp.
 
-From CTranslate2's folder; nothing is rounded but what the format asked for rounds.
+From CTranslate2's folder, which CTranslate2's own converter makes of one of Transformers; nothing is rounded but what
+the format asked for rounds.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from filelock import FileLock
@@ -19,10 +22,11 @@ from filelock import FileLock
 from workbench import folders
 from workbench.errors import MissingExtra, UnsupportedModel
 from workbench.models import ctranslate_file
+from workbench.models.conversion_process import run
 from workbench.models.download import require_space
 from workbench.models.speech import SpeechModel
-from workbench.models.speech_files import CTRANSLATE, GGML, WHISPER
-from workbench.models.verification import identity
+from workbench.models.speech_files import CTRANSLATE, GGML, TRANSFORMERS, WHISPER
+from workbench.models.verification import Progress, identity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,6 +110,8 @@ def _write_tensor(out: BinaryIO, name: str, data: NDArray[Any]) -> None:
 #: Formats that each container is written in here, from whole weights for CTranslate2.
 TARGETS: Mapping[str, tuple[str, ...]] = {WHISPER: ("FP32", "FP16"), GGML: ("F16",)}
 _NUMPY = {"FP32": "float32", "FP16": "float16"}
+#: What faster-whisper reads beside the weights.
+_BESIDE = ("tokenizer.json", "preprocessor_config.json")
 _VERSION = 1  # of what is written; raise it when that changes
 
 
@@ -121,10 +127,15 @@ def can_convert(model: SpeechModel, container: str, format_name: str) -> bool:
         return False
     if source.container == container:
         return container == CTRANSLATE or source.format == format_name
-    return source.container == CTRANSLATE and source.format != "INT8" and format_name in TARGETS.get(container, ())
+    if source.container == TRANSFORMERS and container == CTRANSLATE:
+        return True
+    is_whole = source.container in (CTRANSLATE, TRANSFORMERS) and source.format != "INT8"
+    return is_whole and format_name in TARGETS.get(container, ())
 
 
-def convert(model: SpeechModel, container: str, format_name: str) -> Path:
+def convert(
+    model: SpeechModel, container: str, format_name: str, *, progress: Progress | None = None
+) -> Path:  # fmt: skip
     """The file or folder with these weights, written into the cache if it is not there; a second or two.
 
     Raises UnsupportedModel where there is no way, MissingExtra, NoSpace.
@@ -137,6 +148,9 @@ def convert(model: SpeechModel, container: str, format_name: str) -> Path:
         )
     if source.container == container:
         return source.path
+    if source.container == TRANSFORMERS:
+        whole = _for_ctranslate(source, progress)
+        return convert(replace(source, path=whole, container=CTRANSLATE), container, format_name)
     target = place(source, container, format_name)
     with FileLock(target.with_name(f".{target.name}.lock")):
         if not target.exists():
@@ -152,8 +166,27 @@ def place(source: SpeechModel, container: str, format_name: str) -> Path:
     key = hashlib.sha256(json.dumps([content, container, format_name, _VERSION]).encode()).hexdigest()[:12]
     folder = folders.cache() / "converted"
     folder.mkdir(parents=True, exist_ok=True)
-    ending = ".bin" if container == GGML else ".safetensors"
+    ending = {GGML: ".bin", CTRANSLATE: ""}.get(container, ".safetensors")
     return folder / f"{folders.file_name(f'{source.name}-{format_name}')}-{key}{ending}"
+
+
+def _for_ctranslate(source: SpeechModel, progress: Progress | None) -> Path:
+    """The folder of CTranslate2, in 16 bits where the weights are."""
+    for module in ("ctranslate2", "transformers", "torch"):
+        if find_spec(module) is None:
+            raise MissingExtra(module, "engines", "Reading a Whisper of Transformers")
+    assert source.path is not None  # noqa: S101 - checked by convert
+    target = place(source, CTRANSLATE, source.format)
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        if not target.exists():
+            require_space(target.parent, source.weight_bytes, f"{source.name} for CTranslate2")
+            with TemporaryDirectory(dir=target.parent, prefix=".part-") as part:
+                beside = [one for one in _BESIDE if (source.path / one).is_file()]
+                request = {"what": "ctranslate2", "source": str(source.path), "target": str(Path(part) / target.name),
+                           "beside": beside, "half": source.format != "FP32"}  # fmt: skip
+                run(request, f"writing {source.name} for CTranslate2", progress)
+                (Path(part) / target.name).replace(target)
+    return target
 
 
 def _write(source: SpeechModel, container: str, format_name: str, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reads Whisper models: a folder for CTranslate2, or a file of whisper.cpp. Headers and shapes, no weights.
+"""Reads Whisper models: a folder of Transformers or for CTranslate2, or a file of whisper.cpp. Headers, no weights.
 
 Pickled checkpoints (.pt) are refused: opening one can run anything.
 """
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import BadModelFile, UnsupportedModel
-from workbench.models import ctranslate_file
-from workbench.models.speech import SpeechModel, in_format
+from workbench.models import ctranslate_file, safetensors_folder
+from workbench.models.speech import SpeechModel, from_config, in_format
 
 HEAD = 64  # Whisper's width of a head, in all its sizes
-CTRANSLATE, GGML, WHISPER = "ctranslate2", "ggml", "whisper"
+CTRANSLATE, GGML, WHISPER, TRANSFORMERS = "ctranslate2", "ggml", "whisper", "transformers"
 _TYPES = {"float32": "FP32", "float16": "FP16", "int8": "INT8"}
 #: whisper.cpp's numbers of file types.
 _GGML_TYPES = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 14: "Q6_K"}
@@ -31,21 +31,47 @@ _AGAIN = "Get the file again."
 def is_one(path: Path) -> bool:
     """Whether a path looks like a model for speech."""
     if path.is_dir():
-        return (path / ctranslate_file.WEIGHTS).is_file() and (path / "config.json").is_file()
+        return (path / "config.json").is_file() and (_is_ctranslate(path) or _is_of_transformers(path))
     return _begins(path, _MAGIC) or path.suffix == ".pt"
 
 
 def read(path: Path, *, name: str = "", source: str = "") -> SpeechModel:
     """The model at `path`; raises BadModelFile or UnsupportedModel."""
-    about: dict[str, Any] = {"name": name or path.stem, "source": source or f"file {path}"}
+    about: dict[str, Any] = {
+        "name": name or (path.name if path.is_dir() else path.stem),
+        "source": source or f"file {path}",
+    }
     if path.is_dir():
-        return _folder(path, about)
+        return _folder(path, about) if _is_ctranslate(path) else _of_transformers(path, about)
     if path.suffix == ".pt" or zipfile.is_zipfile(path):
         raise UnsupportedModel(
             f"{path} is a pickled checkpoint: opening one can run any code that it holds. It was not opened.",
             fix="Get the model for CTranslate2 (a folder with model.bin), or as a ggml file of whisper.cpp.",
         )
     return _ggml(path, about)
+
+
+def _is_ctranslate(folder: Path) -> bool:
+    return (folder / ctranslate_file.WEIGHTS).is_file()
+
+
+def _is_of_transformers(folder: Path) -> bool:
+    try:
+        return safetensors_folder.read_json(folder / "config.json").get("model_type") == "whisper"
+    except BadModelFile:
+        return False  # whoever opens it as a language model says what is wrong
+
+
+def _of_transformers(folder: Path, about: dict[str, Any]) -> SpeechModel:
+    """As OpenAI publishes it on the Hub; complete when its weights have the bytes of all tensors."""
+    config, stored = safetensors_folder.opened(folder)
+    made = in_format(from_config(config, **about), safetensors_folder.plain_format(folder, stored))
+    held, needed = sum(one[3] for one in stored), made.weight_bytes
+    if held < needed:
+        raise BadModelFile(
+            f"The weights of {folder} have {held:,} bytes, and its config.json asks for {needed:,}.", fix=_AGAIN
+        )
+    return replace(made, path=folder, container=TRANSFORMERS)
 
 
 def _folder(folder: Path, about: dict[str, Any]) -> SpeechModel:

@@ -17,6 +17,7 @@ import torch
 from workbench.engines.contract import Settings
 from workbench.engines.pushed import Push, pushed
 from workbench.engines.runtime import ImageRuntime, Imagining, Picture, Step
+from workbench.engines.torch_device import torch_device
 from workbench.errors import UsageError
 from workbench.models.pipeline_folder import INDEX, LEFT_OUT, PIPELINES, VARIANT, weight_files
 from workbench.models.safetensors_folder import read_json
@@ -103,12 +104,17 @@ class DiffusersRuntime(ImageRuntime):
 
     @torch.no_grad()
     def _decoded(self, latents: Any, asked: Imagining) -> Any:
-        """The pictures as they would be now."""
+        """The pictures as they would be now. Some autoencoders overflow in 16 bits: those work in 32, as the pipeline
+        has them work at its end."""
         pipe, vae = self._pipe, self._pipe.vae
+        if overflows := vae.dtype == torch.float16 and vae.config.get("force_upcast"):
+            vae.to(torch.float32)
         if hasattr(pipe, "_unpack_latents"):
             latents = pipe._unpack_latents(latents, asked.shape.height, asked.shape.width, pipe.vae_scale_factor)
         latents = latents / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
         image = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
+        if overflows:
+            vae.to(torch.float16)
         return _bytes(pipe.image_processor.postprocess(image, output_type="np"))
 
     def _last_tokenizer(self) -> tuple[str, Any]:
@@ -135,7 +141,7 @@ def _load(path: Path, format_name: str) -> Any:
 def _place(pipe: Any, settings: Settings) -> None:
     """On the device, or in main memory with the parts moved to it while they work."""
     if settings.devices:
-        device = f"cuda:{settings.devices[0]}"
+        device = torch_device(settings)
         if settings.tricks.sequential:
             pipe.enable_sequential_cpu_offload(device=device)
         elif settings.offload:

@@ -29,6 +29,7 @@ class FasterWhisper(SpeechEngine):
     container = "ctranslate2"
     library = ("faster_whisper", "faster-whisper")
     usual = "FP16"
+    on_devices = True
 
     def runtime(self, path: Path, settings: Settings) -> SpeechRuntime:
         from workbench.engines.faster_whisper_runtime import FasterWhisperRuntime
@@ -42,4 +43,5 @@ class FasterWhisper(SpeechEngine):
         self, model: SpeechModel, settings: Settings, machine: Machine, workload: Workload
     ) -> Mapping[str, Estimate]:
         doubled = not settings.devices and model.format in ("FP16", "BF16")  # a CPU computes in 32 bits
-        return whisper.speeds(model, settings, machine, Habits(self.name, 2.0 if doubled else 1.0, batches=True))
+        reads = 2.0 if doubled else 1.0
+        return whisper.speeds(model, settings, machine, Habits(self.name, reads, True, cpu_time=0.8, cpu_beam=0.3))

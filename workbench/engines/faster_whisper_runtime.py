@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import ctranslate2
 
 from workbench.engines.contract import Settings
 from workbench.engines.runtime import SAMPLE_RATE, Heard, Listening, Segment, SpeechRuntime
+from workbench.errors import EngineUnavailable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,9 +27,8 @@ class FasterWhisperRuntime(SpeechRuntime):
         from faster_whisper import WhisperModel
 
         self._model = WhisperModel(
-            str(path), device="cpu", compute_type=_on_cpu(settings.format), cpu_threads=settings.prefill_threads,
-            local_files_only=True,
-        )  # fmt: skip
+            str(path), **_place(settings), cpu_threads=settings.prefill_threads, local_files_only=True
+        )
         self._beam = settings.beam
         self.languages = tuple(self._model.supported_languages)
 
@@ -42,6 +44,14 @@ class FasterWhisperRuntime(SpeechRuntime):
         yield Heard(len(sound) / SAMPLE_RATE, about.language)
 
 
-def _on_cpu(format_name: str) -> str:
-    """A CPU multiplies in 32 bits or in 8, whatever the file has."""
-    return COMPUTE[format_name] if format_name in ("FP32", "INT8") else "float32"
+def _place(settings: Settings) -> dict[str, Any]:
+    """Where it works and in what: a CPU multiplies in 32 bits or in 8, whatever the file has."""
+    if settings.devices:
+        if not ctranslate2.get_cuda_device_count():
+            raise EngineUnavailable(
+                f"CTranslate2 {ctranslate2.__version__} sees no CUDA device here.",
+                fix="Install NVIDIA's driver, CUDA 12 and cuDNN 9, or plan without devices.",
+            )
+        return {"device": "cuda", "device_index": settings.devices[0], "compute_type": COMPUTE[settings.format]}
+    is_own = settings.format in ("FP32", "INT8")
+    return {"device": "cpu", "compute_type": COMPUTE[settings.format] if is_own else "float32"}

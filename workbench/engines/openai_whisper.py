@@ -29,6 +29,7 @@ class OpenAIWhisper(SpeechEngine):
     container = "whisper"
     library = ("whisper", "openai-whisper")
     usual = "FP32"
+    on_devices = True
 
     def stored_format(self, format_name: str) -> str:
         """It holds 32 bits whatever it computes in."""
@@ -46,4 +47,4 @@ class OpenAIWhisper(SpeechEngine):
         self, model: SpeechModel, settings: Settings, machine: Machine, workload: Workload
     ) -> Mapping[str, Estimate]:
         moved = (8.0 if settings.devices else 4.0) * model.parameters  # read in 32 bits, written and read in 16
-        return whisper.speeds(model, settings, machine, Habits(self.name, moved / model.weight_bytes))
+        return whisper.speeds(model, settings, machine, Habits(self.name, moved / model.weight_bytes, cpu_beam=2.4))

@@ -25,12 +25,15 @@ class OpenAIWhisperRuntime(SpeechRuntime):
         from safetensors.torch import load_file
         from whisper.tokenizer import LANGUAGES
 
+        from workbench.engines.torch_device import torch_device
+
         torch.set_num_threads(settings.prefill_threads)
         with safe_open(path, "pt") as file:
             dimensions = {name: int(value) for name, value in file.metadata().items()}
         model = whisper.model.Whisper(whisper.model.ModelDimensions(**dimensions))
         model.load_state_dict(load_file(path), assign=True)
-        self._model, self._beam = model.eval(), settings.beam
+        self._model, self._beam = model.eval().to(torch_device(settings)), settings.beam
+        self._is_half = bool(settings.devices) and settings.format == "FP16"
         self.languages = tuple(LANGUAGES) if model.is_multilingual else ("en",)
 
     def transcribe(self, sound: NDArray[np.float32], asked: Listening) -> Generator[Segment | Heard, None, None]:
@@ -50,7 +53,7 @@ class OpenAIWhisperRuntime(SpeechRuntime):
         self._model.decode = counted
         try:
             found = whisper.transcribe(
-                self._model, sound, fp16=False, verbose=None, language=asked.language,
+                self._model, sound, fp16=self._is_half, verbose=None, language=asked.language,
                 initial_prompt=asked.prompt or None, task="translate" if asked.translate else "transcribe",
                 temperature=asked.temperatures, beam_size=self._beam if self._beam > 1 else None,
             )  # fmt: skip

@@ -40,12 +40,12 @@ def installed(packages: Mapping[str, str]) -> Availability:
     return Availability(True, version=f"{library} {version(library)}")
 
 
-def check_starts(engine: Engine[Any], settings: Settings) -> None:
-    """Raise EngineUnavailable for a library that is not installed, or that is hosted on the CPU alone."""
+def check_starts(engine: Engine[Any], settings: Settings, *, on_devices: bool = False) -> None:
+    """Raise EngineUnavailable for a library that is not installed, or that is not hosted on devices."""
     availability = engine.available()
     if not availability.ok:
         raise EngineUnavailable(availability.reason, fix=availability.fix)
-    if settings.devices:
+    if settings.devices and not on_devices:
         raise EngineUnavailable(
             f"The workbench starts {engine.title} on the CPU alone; on accelerators it predicts.",
             fix="Plan without devices, or choose another engine.",
@@ -103,6 +103,8 @@ class TextRuntime(ABC):
 
 #: Samples per second of the sound that every model here listens to.
 SAMPLE_RATE = 16_000
+#: So much of a recording is given to an engine at once; it bounds the memory of hours.
+PIECE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)

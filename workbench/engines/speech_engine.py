@@ -1,4 +1,4 @@
-"""What the engines for Whisper have in common: a library that the workbench's server hosts, on the CPU."""
+"""What the engines for Whisper have in common: a library that the workbench's server hosts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from workbench.models.speech import SpeechModel
 
 class SpeechEngine(Engine[SpeechModel]):
     """An engine for Whisper. library: the package it is, by the name it is imported by and the one it is installed by;
-    usual: the format to choose instead of one that it does not run."""
+    usual: the format to choose instead of one that it does not run; on_devices: whether the workbench starts it on an
+    accelerator, too."""
 
     capabilities = frozenset({"transcribe"})
     library: tuple[str, str]
     usual: str
+    on_devices = False
 
     def available(self, machine: Machine | None = None) -> Availability:
         module, package = self.library
@@ -30,7 +32,7 @@ class SpeechEngine(Engine[SpeechModel]):
         return Availability(True)
 
     def launch(self, model: SpeechModel, settings: Settings, port: int, api_key: str) -> Launch:
-        check_starts(self, settings)
+        check_starts(self, settings, on_devices=self.on_devices)
         if model.path is None:
             raise EngineUnavailable(f"{model.name} is only described: there is no file of it.", fix="Name its file.")
         hosted = Hosted(self.name, str(model.path), self.served_model(model), settings, port)

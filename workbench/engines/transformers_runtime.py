@@ -15,6 +15,7 @@ import transformers as _transformers
 
 from workbench.engines.contract import Settings
 from workbench.engines.runtime import Sampling, TextRuntime, Token
+from workbench.engines.torch_device import torch_device
 from workbench.engines.transformers_memory import PART_TOKENS
 from workbench.errors import UsageError
 
@@ -116,12 +117,9 @@ def quantization(format_name: str) -> Any:
     )  # fmt: skip
 
 
-def _device(settings: Settings) -> Any:
+def _device(settings: Settings) -> str:
     """accelerate's word for where the model goes."""
-    if not settings.devices:
-        return "cpu"
-    kind = "mps" if torch.backends.mps.is_available() else "cuda" if torch.cuda.is_available() else "xpu"
-    return "auto" if len(settings.devices) > 1 else f"{kind}:{settings.devices[0]}"
+    return "auto" if len(settings.devices) > 1 else torch_device(settings)
 
 
 def _ends(model: Any, tokenizer: Any) -> frozenset[int]:

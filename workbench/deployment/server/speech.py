@@ -20,11 +20,9 @@ from workbench.deployment.server.refusals import Refused
 from workbench.deployment.server.running import ClientGone, EventStream, events_of
 from workbench.deployment.server.served import check_model, event
 from workbench.deployment.server.sound import Sound, decoded, is_silent
-from workbench.engines.runtime import Heard, Listening, Segment, SpeechRuntime
+from workbench.engines.runtime import PIECE_S, Heard, Listening, Segment, SpeechRuntime
 
 router = APIRouter(prefix="/v1/audio")
-#: So much is given to the engine at once; it bounds the memory of a recording of hours.
-PIECE_S = 300.0
 PROMPT_CHARACTERS = 200  # of the text so far, which tells the next piece how names are written
 LONGEST_PROMPT = 2000
 

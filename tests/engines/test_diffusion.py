@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import workbench
+from tests.calls import calls
 from workbench.catalog.accelerators import accelerator
 from workbench.catalog.media_coefficients import of_images
 from workbench.engines import ImageShape, Settings
@@ -198,9 +198,11 @@ def test_what_nobody_measured_is_unknown(machine: Machine, reason: str) -> None:
 
 
 def test_a_cpu_is_predicted_once_it_is_calibrated(machine: Machine) -> None:
-    one, asked = model("stable-diffusion-1.5"), settings(512, 512, devices=(), prefill_threads=2)
+    one, asked = model("stable-diffusion-1.5", "FP32"), settings(512, 512, devices=(), prefill_threads=2)
     known = Diffusers().speed(one, asked, machine, CHAT)
     assert 5 < known["step"].known() < 30  # 1.6 TFLOP at 2 × 100 GFLOP/s
+    sixteen = Diffusers().speed(model("stable-diffusion-1.5"), asked, machine, CHAT)["step"]
+    assert sixteen.known() > 2 * known["step"].known() and sixteen.low < known["step"].known()  # without a unit for it
     unknown = Diffusers().speed(one, asked, replace(machine, calibration=None), CHAT)["image"]
     assert unknown.value is None and "--calibrate" in unknown.reason
 
@@ -258,7 +260,7 @@ def test_what_is_only_described_cannot_be_started() -> None:
         StableDiffusionCpp().launch(model("sdxl-base-1.0"), settings(), 1, "key")
 
 
-def test_an_answer_takes_under_a_millisecond() -> None:
+def test_an_answer_takes_few_calls() -> None:
     one, asked = model("flux.1-dev"), settings()
 
     def once() -> tuple[Breakdown, ...]:
@@ -266,7 +268,4 @@ def test_an_answer_takes_under_a_millisecond() -> None:
         return Diffusers().memory(one, asked, CARD)
 
     once()
-    begin = time.perf_counter()
-    for _ in range(50):
-        once()
-    assert (time.perf_counter() - begin) / 50 < 1e-3
+    assert calls(once) < 1000

@@ -32,8 +32,11 @@ AMPERE = 8.0
 SHARPNESS = 4
 #: A CPU's share of the matrix throughput it was measured to reach, and how far that may be off.
 CPU_UTILISATION, CPU_SPREAD = 0.6, Spread(0.6, 3.0)
-#: What a CPU takes to start a kernel: nothing for large models, most of the time for tiny ones.
-CPU_KERNEL_S = 4e-5
+#: With 16-bit floats and no unit for them; a processor that has such a unit may be faster than with 32 bits.
+CPU_SIXTEEN, CPU_SIXTEEN_SPREAD = 0.33, Spread(0.15, 3.0)
+#: What a CPU takes to start a kernel, to gather threads for it, and beside all kernels for the pictures of a request:
+#: nothing for large models, most of the time for tiny ones.
+CPU_KERNEL_S, CPU_TEAM_S, CPU_REQUEST_S = 4e-5, 6e-5, 0.05
 CPU_SOURCE = "SD 1.5 with random weights and the embedded model on one x86-64 machine (2 cores), 2026-11"
 LARGEST_SIDE, MOST_STEPS, MOST_IMAGES = 8192, 1000, 64
 
@@ -254,14 +257,17 @@ def _on_cpu(model: ImageModel, shape: ImageShape, settings: Settings, machine: M
     if machine.calibration is None:
         return {name: Estimate.unknown("s", UNCALIBRATED) for name in ("step", "image")}
     one_core = machine.calibration.matrix_throughput_one_core.value
-    rate = one_core * settings.prefill_threads * CPU_UTILISATION
+    sixteen = model.denoiser.rest in ("FP16", "BF16")
+    share, spread = (CPU_SIXTEEN, CPU_SIXTEEN_SPREAD) if sixteen else (1.0, CPU_SPREAD)
+    rate = one_core * settings.prefill_threads * CPU_UTILISATION * share
+    kernel_s = CPU_KERNEL_S + (CPU_TEAM_S if settings.prefill_threads > 1 else 0.0)
     works = _works(model, shape)
-    step, vae, *text = (one.flops / rate + one.kernels * CPU_KERNEL_S for one in (works.step, works.vae, *works.text))
-    image = sum(text) + shape.steps * step + vae
+    step, vae, *text = (one.flops / rate + one.kernels * kernel_s for one in (works.step, works.vae, *works.text))
+    image = sum(text) + shape.steps * step + vae + CPU_REQUEST_S
     inputs = {
         "a step": f"{works.step.flops / 1e12:.3g} TFLOP, {works.step.kernels:.0f} kernels",
         "matrix throughput": f"{one_core / 1e9:.3g} GFLOP/s a core × {settings.prefill_threads} threads",
-        "utilisation": f"{CPU_UTILISATION}",
+        "utilisation": f"{CPU_UTILISATION * share:.2g}",
     }
     basis = Basis("operations ÷ (matrix throughput × utilisation) + kernels × time to start one", inputs, CPU_SOURCE)
-    return {"step": _within(step, CPU_SPREAD, basis), "image": _within(image, CPU_SPREAD, basis)}
+    return {"step": _within(step, spread, basis), "image": _within(image, spread, basis)}

@@ -29,18 +29,24 @@ TOKENS_PER_S, LEAST_TOKENS_PER_S, MOST_TOKENS_PER_S = 5.0, 2.5, 10.0
 DEPTH = 128
 #: Shares of a CPU's measured matrix throughput and bandwidth, time per layer, and how far a time may be off.
 CPU_UTILISATION, CPU_BANDWIDTH, CPU_LAYER_S, CPU_SPREAD = 0.7, 0.75, 1e-4, Spread(0.5, 2.5)
-CPU_SOURCE = "openai-whisper with random weights (tiny to small) on one x86-64 machine (2 cores), 2026-11-24"
+CPU_SOURCE = (
+    "openai-whisper with random weights (tiny to small), and tiny.en on each engine, on one x86-64 machine (2 cores), "
+    "2026-11-28"
+)
 MOST_BEAMS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Habits:
     """How an engine runs the decoder: bytes it moves per byte of weights, and whether windows that are transcribed at
-    once go through the decoder together."""
+    once go through the decoder together. On a CPU: its time, and that of a further beam, in terms of openai-whisper's
+    arithmetic."""
 
     engine: str
     weight_reads: float = 1.0
     batches: bool = False
+    cpu_time: float = 1.0
+    cpu_beam: float = 1.0
 
 
 def matrix_flops(device: AcceleratorSpec) -> float | None:
@@ -159,14 +165,19 @@ def _on_cpu(
     bandwidth = min(machine.calibration.read_bandwidth.value, one_core * settings.threads) * CPU_BANDWIDTH
     basis = Basis(
         "operations ÷ (matrix throughput × utilisation); weights and caches ÷ (bandwidth × utilisation)",
-        {"rate": f"{rate / 1e9:.3g} GFLOP/s reached", "bandwidth": f"{bandwidth / 1e9:.3g} GB/s reached"},
+        {
+            "rate": f"{rate / 1e9:.3g} GFLOP/s reached",
+            "bandwidth": f"{bandwidth / 1e9:.3g} GB/s reached",
+            habits.engine: f"{habits.cpu_time:g} of that time, {habits.cpu_beam:g} of it for a further beam",
+        },
         CPU_SOURCE,
     )
-    together = windows * settings.beam
+    together = windows * (1 + (settings.beam - 1) * habits.cpu_beam)
     cache = model.cross_cache_bytes(4) + model.self_cache_bytes(DEPTH, 4)
     reading = (model.decode_read_bytes * habits.weight_reads + together * cache) / bandwidth
     one = reading + together * model.decoder_flops / rate + model.text_layers * CPU_LAYER_S
-    return _within(model.encoder_flops / rate, CPU_SPREAD, basis), _within(one, CPU_SPREAD, basis)
+    encode = model.encoder_flops / rate
+    return _within(habits.cpu_time * encode, CPU_SPREAD, basis), _within(habits.cpu_time * one, CPU_SPREAD, basis)
 
 
 def _within(value: float, spread: Spread, basis: Basis) -> Estimate:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from workbench.engines.contract import Settings
 from workbench.engines.device_memory import driver_context
+from workbench.engines.runtime import PIECE_S
 from workbench.engines.whisper import checked_beams
 from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Machine
@@ -28,8 +29,11 @@ WHISPERCPP_PROGRAM_BYTES = 30 * MIB
 CTRANSLATE_BYTES, SEQUENCE_ON_DEVICE, SEQUENCE_ON_CPU = 950 * MIB, 1.0, 2.75
 #: On a CPU the first grows with the width of the model, as tiny.en (measured here) and small (that README) show.
 CPU_FIXED_BYTES, CPU_CHANNEL_BYTES = 51e6, 1.206e6
-#: Interpreters with their libraries: Python with CTranslate2, PyTorch with openai-whisper; a recording.
-PYTHON_BYTES, PYTORCH_PROGRAM_BYTES, RECORDING_BYTES = 400 * MIB, 325 * MIB, 100 * MIB
+#: Interpreters with their libraries: Python with CTranslate2, PyTorch with openai-whisper and the server.
+PYTHON_BYTES, PYTORCH_PROGRAM_BYTES = 400 * MIB, 435 * MIB
+#: A second of sound in openai-whisper: its samples, and its spectrogram with what it is made from.
+SOUND_BYTES_PER_S = 0.9e6
+MEASURED = "measured with PyTorch 2.13 on x86-64 Linux, 2026-11-28"
 #: Tokens in the caches of a window while it is transcribed, on average.
 USED_TOKENS = 150
 
@@ -88,23 +92,25 @@ def of_ctranslate(model: SpeechModel, settings: Settings, machine: Machine) -> t
 
 def of_pytorch(model: SpeechModel, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
     """openai-whisper: weights are held in 32 bits, the checkpoint beside them while they are loaded; every beam has
-    caches of its own, for the sound too. Who casts the weights to 16 bits needs half: the interval says so."""
+    caches of its own, for the sound too, and with several they are copied whenever beams change places. Who casts the
+    weights to 16 bits needs half: the interval says so."""
     beams, value_bytes, count = checked_beams(settings), 2.0 if settings.devices else 4.0, model.parameters
     cache = beams * (model.cross_cache_bytes(value_bytes) + model.self_cache_bytes(USED_TOKENS, value_bytes))
+    copies = 1 if beams == 1 else 2
     checkpoint = 2 * count if settings.devices else 0
     held = Basis("parameters × 4 B; 2 B when cast", {"parameters": f"{count / 1e6:.4g} M"}, "openai-whisper's code")
-    inputs = {"caches": f"{beams} × {cache / beams / 1e6:.4g} MB", "checkpoint": f"{checkpoint / 1e6:.4g} MB"}
+    inputs = {"caches": f"{copies} × {cache / 1e6:.4g} MB", "checkpoint": f"{checkpoint / 1e6:.4g} MB"}
     rest = Basis("the larger of the checkpoint, while loading, and the caches of all beams", inputs, README)
-    program = Basis("the interpreter with its libraries", {}, "measured with PyTorch 2.13 on x86-64 Linux, 2026-11-24")
-    sound = Basis("a recording of a quarter of an hour and its spectrogram", {}, "assumption")
-    more = max(cache, checkpoint)
+    program = Basis("the interpreter with its libraries", {}, MEASURED)
+    sound = Basis("what is worked on at once: samples and spectrogram", {"sound": f"{PIECE_S:g} s"}, MEASURED)
+    more = max(copies * cache, checkpoint)
     parts = {
         "weights": Estimate(4 * count, (2 if settings.devices else 4) * count, 4 * count, "B", held),
         "KV cache or checkpoint": Estimate(more, min(cache, more), 1.3 * more, "B", rest),
     }
     host = {
-        "engine": Estimate.within(PYTORCH_PROGRAM_BYTES, "B", program, 0.1, 0.6),
-        "recording": Estimate.within(RECORDING_BYTES, "B", sound, 0.9, 2.0),
+        "engine": Estimate.within(PYTORCH_PROGRAM_BYTES, "B", program, 0.2, 0.4),
+        "recording": Estimate.within(SOUND_BYTES_PER_S * PIECE_S, "B", sound, 0.9, 0.3),
     }
     return _placed(parts, host, settings, machine)
 

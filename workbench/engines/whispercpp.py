@@ -44,4 +44,4 @@ class WhisperCpp(SpeechEngine):
     def speed(
         self, model: SpeechModel, settings: Settings, machine: Machine, workload: Workload
     ) -> Mapping[str, Estimate]:
-        return whisper.speeds(model, settings, machine, Habits(self.name))
+        return whisper.speeds(model, settings, machine, Habits(self.name, cpu_time=1.4, cpu_beam=0.7))

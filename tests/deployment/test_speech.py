@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import wave
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from workbench import models, planning
 from workbench.errors import UsageError, WorkbenchError
 from workbench.machine import Machine
 from workbench.measurement.quality.speech import normalized
+from workbench.measurement.speech import _join
 from workbench.models import SpeechModel
 
 ENGINES = ("faster-whisper", "whisper.cpp", "openai-whisper")
@@ -56,15 +58,20 @@ def test_what_was_said(
     assert survivors(running.id) == []
 
 
-def test_one_source_of_weights_one_text(speech_model: SpeechModel, machine: Machine, clips: list[Path]) -> None:
+def test_one_source_of_weights_one_text(
+    speech_model: SpeechModel, machine: Machine, clips: list[Path], tmp_path: Path
+) -> None:
     """Greedy, on five clips: the same letters on every engine, after Whisper's own normalizer.
 
     whisper.cpp multiplies in 16 bits and writes one hyphen less: coldhearted for cold-hearted.
     """
-    said = {}
+    said, joined = {}, tmp_path / "all.wav"
+    _join(clips, joined)
     for engine in ENGINES:
         with workbench.deploy(plan(speech_model, machine, engine), share=False) as running:
             said[engine] = [normalized(running.transcribe(clip).text).replace(" ", "") for clip in clips]
+            whole = running.transcribe(joined).text
+            assert not re.search(r"[a-z][.,;?!][A-Za-z]", whole), whole  # segments are words apart
     assert said["faster-whisper"] == said["whisper.cpp"] == said["openai-whisper"]
     assert len(set(said["faster-whisper"])) == len(clips)
 

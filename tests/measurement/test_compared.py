@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 import workbench
+from workbench import planning
+from workbench.machine import describe
 from workbench.measurement import Answer, Compared, ask_each, departures
+from workbench.measurement.compared import memory_name
 from workbench.planning import Plan, of_request
 
 ANSWERED = Answer(("It ", "is."), 0.25, 0.1, "stop", tokens=3, prompt_tokens=200, cached_tokens=150)
@@ -68,3 +71,12 @@ def test_one_that_fails_says_why_and_the_others_go_on(fake_plan: Callable[..., P
 )
 def test_where_answers_part(answers: list[list[str]], expected: list[Any]) -> None:
     assert departures(answers) == expected
+
+
+def test_memory_of_processes_is_not_that_of_a_card() -> None:
+    """What a server holds in main memory is never put beside what its model takes on a card."""
+    on_card = planning.estimate("llama-3.1-8b", machine=describe("RTX 3090"), format="Q4_K_M")
+    assert on_card.predictions["host_memory_peak"] is on_card.memory[-1].total
+    assert memory_name(on_card.predictions) == "host_memory_peak"
+    shared = planning.estimate("llama-3.1-8b", machine=describe("Apple M2 Max (38-core GPU), 64GB"), format="Q4_K_M")
+    assert memory_name(shared.predictions) == "memory_peak"

@@ -81,6 +81,7 @@ def test_every_tensor_arrives_in_every_container(
     mine, own = (json.loads((one / "config.json").read_text()) for one in (whole, speech_model_path))
     assert mine["suppress_ids"] == own["suppress_ids"] and mine["alignment_heads"] == own["alignment_heads"]
     assert (whole / "tokenizer.json").read_bytes() == (speech_model_path / "tokenizer.json").read_bytes()
+    assert json.loads((whole / "preprocessor_config.json").read_text()) == {"feature_size": 80}
     ggml, same = (models.convert(one, "ggml", "F16") for one in (model, speech_model))
     assert ggml.read_bytes() == same.read_bytes()
 

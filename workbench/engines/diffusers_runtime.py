@@ -45,9 +45,10 @@ class DiffusersRuntime(ImageRuntime):
         self._kind = PIPELINES[read_json(path / INDEX)["_class_name"]]
         self._pipe = _load(path, settings.format)
         _place(self._pipe, settings)
-        self._own = self._pipe.scheduler
+        self._own, self._vae_type = self._pipe.scheduler, self._pipe.vae.dtype
         self.multiple = self._pipe.vae_scale_factor * (2 if self._kind.denoiser == "transformer" else 1)
-        self._schedulers = FLOW_SCHEDULERS if "FlowMatch" in type(self._own).__name__ else SCHEDULERS
+        self._schedulers = _schedulers(type(self._pipe).__name__, type(self._own).__name__)
+        self._shows = not settings.offload  # to decode, the denoiser would leave the device and come back
         self.schedulers = tuple(self._schedulers)
 
     def left_out(self, prompt: str) -> str:
@@ -67,7 +68,7 @@ class DiffusersRuntime(ImageRuntime):
         def after_step(pipe: Any, step: int, _time: Any, values: dict[str, Any]) -> dict[str, Any]:
             nonlocal shown
             preview, is_last = None, step + 1 == pipe.num_timesteps
-            if asked.preview and (is_last or time.monotonic() - shown > PREVIEW_EVERY_S):
+            if asked.preview and self._shows and (is_last or time.monotonic() - shown > PREVIEW_EVERY_S):
                 preview, shown = self._decoded(values["latents"], asked), time.monotonic()
             push(Step(step + 1, pipe.num_timesteps, preview))
             return values
@@ -75,6 +76,7 @@ class DiffusersRuntime(ImageRuntime):
         try:
             found = self._pipe(**given, callback_on_step_end=after_step).images
         finally:
+            self._restore()
             self._pipe.maybe_free_model_hooks()
         for place, pixels in enumerate(_bytes(found)):
             push(Picture(pixels, asked.seed + place))
@@ -104,24 +106,36 @@ class DiffusersRuntime(ImageRuntime):
 
     @torch.no_grad()
     def _decoded(self, latents: Any, asked: Imagining) -> Any:
-        """The pictures as they would be now. Some autoencoders overflow in 16 bits: those work in 32, as the pipeline
-        has them work at its end."""
+        """The pictures as they would be now. SDXL's autoencoder overflows in 16 bits: it works in 32, as at the end."""
         pipe, vae = self._pipe, self._pipe.vae
-        if overflows := vae.dtype == torch.float16 and vae.config.get("force_upcast"):
+        if hasattr(pipe, "upcast_vae") and vae.dtype == torch.float16 and vae.config.get("force_upcast"):
             vae.to(torch.float32)
         if hasattr(pipe, "_unpack_latents"):
             latents = pipe._unpack_latents(latents, asked.shape.height, asked.shape.width, pipe.vae_scale_factor)
         latents = latents / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
         image = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
-        if overflows:
-            vae.to(torch.float16)
+        self._restore()
         return _bytes(pipe.image_processor.postprocess(image, output_type="np"))
+
+    def _restore(self) -> None:
+        """The autoencoder as it was loaded: a pipeline that fails while it decodes leaves it in 32 bits."""
+        if self._pipe.vae.dtype != self._vae_type:
+            self._pipe.vae.to(self._vae_type)
 
     def _last_tokenizer(self) -> tuple[str, Any]:
         names = [one for one in ("tokenizer_3", "tokenizer_2") if getattr(self._pipe, one, None) and (
             one == "tokenizer_3" or self._kind.denoiser == "transformer")]  # fmt: skip
         name = names[0] if names else "tokenizer"
         return name, getattr(self._pipe, name)
+
+
+def _schedulers(pipeline: str, own: str) -> dict[str, str]:
+    """Those that a pipeline of this class gets along with."""
+    if pipeline == "LatentConsistencyModelPipeline":
+        return {"lcm": SCHEDULERS["lcm"]}
+    if pipeline == "FluxPipeline":  # it names its sigmas, which the others do not take
+        return {"euler": FLOW_SCHEDULERS["euler"]}
+    return FLOW_SCHEDULERS if "FlowMatch" in own else SCHEDULERS
 
 
 def _load(path: Path, format_name: str) -> Any:

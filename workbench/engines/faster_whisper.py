@@ -1,6 +1,6 @@
 """faster-whisper: Whisper on CTranslate2, hosted by the workbench's server.
 
-Windows of one recording can be transcribed together: `Settings.concurrency` says how many.
+On paper windows of one recording can be transcribed together: `Settings.concurrency` says how many.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from workbench.engines import whisper, whisper_memory
-from workbench.engines.contract import Settings
+from workbench.engines.contract import Launch, Settings
 from workbench.engines.runtime import SpeechRuntime
 from workbench.engines.speech_engine import SpeechEngine
 from workbench.engines.whisper import Habits
 from workbench.engines.workload import Workload
+from workbench.errors import EngineUnavailable
 from workbench.evidence import Breakdown, Estimate
 from workbench.machine import Machine
 from workbench.models.speech import SpeechModel
@@ -35,6 +36,14 @@ class FasterWhisper(SpeechEngine):
         from workbench.engines.faster_whisper_runtime import FasterWhisperRuntime
 
         return FasterWhisperRuntime(path, settings)
+
+    def launch(self, model: SpeechModel, settings: Settings, port: int, api_key: str) -> Launch:
+        """As the others; it would fetch the tokenizer of another model where the folder has none."""
+        if model.path and not (model.path / "tokenizer.json").is_file():
+            raise EngineUnavailable(
+                f"{model.path} has no tokenizer.json.", fix="Put the one of its repository on the Hub there."
+            )
+        return super().launch(model, settings, port, api_key)
 
     def memory(self, model: SpeechModel, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
         return whisper_memory.of_ctranslate(model, settings, machine)

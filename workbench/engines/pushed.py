@@ -53,4 +53,4 @@ def pushed(work: Callable[[Push], None]) -> Generator[Any, None, None]:
         push.stopped = True
         thread.join()
     if failure:
-        raise failure[0]
+        raise failure.pop()  # nothing keeps what the failed work held

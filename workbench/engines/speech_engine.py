@@ -33,6 +33,10 @@ class SpeechEngine(Engine[SpeechModel]):
 
     def launch(self, model: SpeechModel, settings: Settings, port: int, api_key: str) -> Launch:
         check_starts(self, settings, on_devices=self.on_devices)
+        if settings.concurrency != 1:
+            raise EngineUnavailable(
+                f"{settings.concurrency} windows at once are predicted and not started.", fix="Plan with one at a time."
+            )
         if model.path is None:
             raise EngineUnavailable(f"{model.name} is only described: there is no file of it.", fix="Name its file.")
         hosted = Hosted(self.name, str(model.path), self.served_model(model), settings, port)

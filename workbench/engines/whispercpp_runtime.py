@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,7 +26,8 @@ class WhisperCppRuntime(SpeechRuntime):
 
         search = BEAM_SEARCH if settings.beam > 1 else GREEDY
         where = {"use_gpu": False, "flash_attn": settings.flash_attention}
-        self._model = Model(str(path), params_sampling_strategy=search, context_params=cast(Any, where))
+        wide: Any = {"beam_search": {"beam_size": settings.beam, "patience": -1.0}} if settings.beam > 1 else {}
+        self._model = Model(str(path), params_sampling_strategy=search, context_params=cast(Any, where), **wide)
         self._threads, self._beam = settings.prefill_threads, settings.beam
         self.languages = tuple(Model.available_languages()) if _is_multilingual(self._model) else ("en",)
 
@@ -33,9 +35,15 @@ class WhisperCppRuntime(SpeechRuntime):
         return pushed(lambda push: self._run(sound, asked, push))
 
     def _run(self, sound: Any, asked: Listening, push: Push) -> None:
+        import _pywhispercpp
+
+        numbers, context = count(), cast(Any, self._model)._ctx
+
         def segment(one: Any) -> None:
+            """Its text is asked for again: the bindings strip the space that keeps it from the one before."""
+            text = _pywhispercpp.whisper_full_get_segment_text(context, next(numbers))
             if not push.stopped:
-                push(Segment(one.t0 / 100, one.t1 / 100, one.text))
+                push(Segment(one.t0 / 100, one.t1 / 100, text.decode("utf-8", "replace")))
                 push(Heard(one.t1 / 100))
 
         language = asked.language or ("auto" if len(self.languages) > 1 else "en")

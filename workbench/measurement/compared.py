@@ -20,6 +20,11 @@ def label(plan: Plan) -> str:
     return f"{plan.engine.title} {plan.model.quantization}"
 
 
+def memory_name(predictions: Mapping[str, object]) -> str:
+    """What the memory of a server's processes is called: where the model lies on a card, it is not the model's."""
+    return "host_memory_peak" if "host_memory_peak" in predictions else "memory_peak"
+
+
 @dataclass(frozen=True, slots=True)
 class OfPlan:
     """Something that one engine made, beside its plan."""
@@ -35,6 +40,11 @@ class OfPlan:
     def predicted(self) -> Mapping[str, Estimate]:
         """What was predicted before it ran."""
         return self.plan.predictions
+
+    @property
+    def memory_name(self) -> str:
+        """The quantity that the memory of the server's processes is."""
+        return memory_name(self.plan.predictions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +73,9 @@ class Compared(OfPlan):
 
     @property
     def measured(self) -> Mapping[str, float]:
-        """What was measured, under the same names; memory_peak is what was held after the answer."""
+        """What was measured, under the same names; memory is what was held after the answer."""
         answer = self.answer or Answer()
-        found = {"decode": answer.tok_per_s, "ttft": answer.ttft_s, "memory_peak": self.memory_bytes}
+        found = {"decode": answer.tok_per_s, "ttft": answer.ttft_s, self.memory_name: self.memory_bytes}
         return {name: float(value) for name, value in found.items() if value is not None}
 
     @property

@@ -31,7 +31,7 @@ class Drawn(OfPlan):
     @property
     def measured(self) -> Mapping[str, float]:
         """The same quantities as they came out; without a step, where there was only one."""
-        found = {"image": self.imagined.took_s, "memory_peak": float(self.peak_bytes)}
+        found = {"image": self.imagined.took_s, self.memory_name: float(self.peak_bytes)}
         step = self.imagined.step_s
         return found if step is None else {"step": step, **found}
 

@@ -31,7 +31,7 @@ class Listened(OfPlan):
     def measured(self) -> Mapping[str, float]:
         """The same quantities as they came out; a window that was only begun costs the encoder all the same."""
         windows = math.ceil(self.transcript.duration_s / WINDOW_S)
-        return {"window": self.took_s / windows, "memory_peak": float(self.peak_bytes)}
+        return {"window": self.took_s / windows, self.memory_name: float(self.peak_bytes)}
 
     @property
     def real_time_factor(self) -> float:

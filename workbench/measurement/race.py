@@ -17,6 +17,7 @@ from workbench.errors import WorkbenchError
 from workbench.evidence import Measured
 from workbench.evidence.ledger import Ledger
 from workbench.machine import BUSY_CORES
+from workbench.measurement.compared import memory_name
 from workbench.measurement.text import OTHERS, Measurement, Progress, check_repeats, measure
 from workbench.planning import Pick, Plan, Use, pick
 from workbench.planning.picking import Candidate, use
@@ -172,5 +173,5 @@ def _answer_s(result: Measurement) -> float:
 _SCORES: Final[Mapping[str, Callable[[Measurement], float]]] = {
     "latency": _answer_s,
     "throughput": lambda result: result.values["batch"].value if "batch" in result.values else _answer_s(result),
-    "memory": lambda result: result.values["memory_peak"].value,
+    "memory": lambda result: result.values[memory_name(result.predictions)].value,
 }

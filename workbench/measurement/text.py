@@ -23,6 +23,7 @@ from workbench.evidence import Estimate, Measured
 from workbench.evidence.ledger import Ledger
 from workbench.machine import BusyMeter, PeakSampler, cpu_seconds, kept, probe, shared_bytes
 from workbench.measurement import images, speech
+from workbench.measurement.compared import memory_name
 from workbench.measurement.requests import Sample, run_request, template_overhead
 from workbench.measurement.together import Batch, measured, run_batch
 from workbench.models import weight_files
@@ -119,7 +120,7 @@ def _text(
     values = {**_values(samples, cpu_cores), **(measured(batches) if batches else {})}
     if peak_memory:
         report(0.8, f"longest prompt: {context - PEAK_ANSWER_TOKENS} tokens")
-        values = {"memory_peak": _peak_memory(deployment, context, options), **values}
+        values = {memory_name(deployment.predictions): _peak_memory(deployment, context, options), **values}
     return samples, values
 
 
@@ -131,7 +132,7 @@ def _speech(
     values = speech.values(samples)
     if peak_memory:
         report(0.7, f"{speech.PEAK_S:g} s of sound")
-        values = {"memory_peak": speech.peak_memory(deployment, path), **values}
+        values = {memory_name(deployment.predictions): speech.peak_memory(deployment, path), **values}
     return samples, values
 
 
@@ -142,7 +143,7 @@ def _images(
     values = images.values(samples)
     if peak_memory:
         report(0.8, "peak memory")
-        values = {"memory_peak": images.peak_memory(deployment), **values}
+        values = {memory_name(deployment.predictions): images.peak_memory(deployment), **values}
     return samples, values
 
 

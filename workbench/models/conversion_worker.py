@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -78,13 +79,21 @@ def to_onnx(request: dict[str, Any], report: Report) -> None:
 
 
 def to_ctranslate(request: dict[str, Any], report: Report) -> None:
-    """A folder for CTranslate2, of a Whisper as Transformers stores it: its own converter, weights as they are."""
-    converters = import_module("ctranslate2.converters")
-    report(0, 1)
-    converters.TransformersConverter(
-        request["source"], copy_files=request["beside"], load_as_float16=request["half"], trust_remote_code=False
-    ).convert(request["target"])
-    report(1, 1)
+    """A folder for CTranslate2, of a Whisper as Transformers stores it: its own converter, weights as they are.
+
+    faster-whisper takes 80 bands for granted, and fetches another model's tokenizer, where these two files are missing.
+    """
+    converters, transformers = import_module("ctranslate2.converters"), import_module("transformers")
+    source, target = request["source"], Path(request["target"])
+    report(0, 2)
+    converters.TransformersConverter(source, load_as_float16=request["half"], trust_remote_code=False).convert(target)
+    report(1, 2)
+    (target / "preprocessor_config.json").write_text(json.dumps({"feature_size": request["mels"]}))
+    if (Path(source) / "tokenizer.json").is_file():
+        shutil.copy(Path(source) / "tokenizer.json", target)
+    else:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer.backend_tokenizer.save(str(target / "tokenizer.json"))
 
 
 # -- GGUF ------------------------------------------------------------------------------------------------------

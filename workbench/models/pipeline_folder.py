@@ -30,20 +30,22 @@ _USUAL_CELLS = 128
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """A class of Diffusers. text_encoders, denoiser: its components by their folders; guided: each step runs the
-    denoiser with the text and without it; steps: its default."""
+    denoiser with the text and without it; steps: its default; upcasts: it runs its autoencoder in 32 bits where the
+    autoencoder's config says that it overflows in 16."""
 
     text_encoders: tuple[str, ...]
     denoiser: str
     guided: bool
     steps: int
     guidance: float
+    upcasts: bool = False
 
 
 #: The pipelines that the workbench runs, by the class that their folders name.
 PIPELINES: Mapping[str, Pipeline] = {
     "StableDiffusionPipeline": Pipeline(("text_encoder",), "unet", True, 50, 7.5),
     "LatentConsistencyModelPipeline": Pipeline(("text_encoder",), "unet", False, 4, 8.5),
-    "StableDiffusionXLPipeline": Pipeline(("text_encoder", "text_encoder_2"), "unet", True, 50, 5.0),
+    "StableDiffusionXLPipeline": Pipeline(("text_encoder", "text_encoder_2"), "unet", True, 50, 5.0, upcasts=True),
     "StableDiffusion3Pipeline": Pipeline(
         ("text_encoder", "text_encoder_2", "text_encoder_3"), "transformer", True, 28, 7.0
     ),
@@ -83,7 +85,8 @@ def read(folder: Path, *, name: str = "", source: str = "") -> ImageModel:
         text_encoders=tuple(Part(found[one]) for one in kind.text_encoders if one in found),
         denoiser=Part(found[kind.denoiser]), vae=Part(found["vae"]), width=side, height=side, steps=kind.steps,
         guided=kind.guided, source=source or f"folder {folder}", path=folder, pipeline=index["_class_name"],
-        float32_vae=bool(read_json(folder / "vae/config.json").get("force_upcast")), guidance=kind.guidance,
+        float32_vae=kind.upcasts and bool(read_json(folder / "vae/config.json").get("force_upcast")),
+        guidance=kind.guidance,
     )  # fmt: skip
     return in_format(made, plain_format(folder / kind.denoiser, stored[kind.denoiser]))
 

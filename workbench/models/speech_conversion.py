@@ -110,8 +110,6 @@ def _write_tensor(out: BinaryIO, name: str, data: NDArray[Any]) -> None:
 #: Formats that each container is written in here, from whole weights for CTranslate2.
 TARGETS: Mapping[str, tuple[str, ...]] = {WHISPER: ("FP32", "FP16"), GGML: ("F16",)}
 _NUMPY = {"FP32": "float32", "FP16": "float16"}
-#: What faster-whisper reads beside the weights.
-_BESIDE = ("tokenizer.json", "preprocessor_config.json")
 _VERSION = 1  # of what is written; raise it when that changes
 
 
@@ -181,9 +179,8 @@ def _for_ctranslate(source: SpeechModel, progress: Progress | None) -> Path:
         if not target.exists():
             require_space(target.parent, source.weight_bytes, f"{source.name} for CTranslate2")
             with TemporaryDirectory(dir=target.parent, prefix=".part-") as part:
-                beside = [one for one in _BESIDE if (source.path / one).is_file()]
                 request = {"what": "ctranslate2", "source": str(source.path), "target": str(Path(part) / target.name),
-                           "beside": beside, "half": source.format != "FP32"}  # fmt: skip
+                           "mels": source.mels, "half": source.format != "FP32"}  # fmt: skip
                 run(request, f"writing {source.name} for CTranslate2", progress)
                 (Path(part) / target.name).replace(target)
     return target

@@ -94,8 +94,10 @@ class Plan:
 
     @property
     def predictions(self) -> Mapping[str, Estimate]:
-        """Every predicted quantity under the name its measurement has."""
-        return {"memory_peak": self.memory[0].total, **self.speed}
+        """Every predicted quantity under the name its measurement has; on devices main memory has one of its own."""
+        found = {"memory_peak": self.memory[0].total, **self.speed}
+        host = self.memory[-1]
+        return found if host is self.memory[0] or host.device != "RAM" else {**found, "host_memory_peak": host.total}
 
     @property
     def fits(self) -> tuple[Fit, ...]:

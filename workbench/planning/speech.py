@@ -27,9 +27,14 @@ def plan(
 ) -> Plan:
     """A deployment of `model` here; beam: how many ways a search follows at once, 1 takes the likeliest word.
 
-    Recordings are transcribed one after the other, whatever `concurrency` is: it counts those that may wait inside.
+    concurrency: 1, since recordings are transcribed one after the other.
     Raises EngineUnavailable, UnsupportedModel or UsageError.
     """
+    if concurrency != 1:
+        raise UsageError(
+            f"{concurrency} recordings at once were asked for; they are transcribed one after the other.",
+            fix="Leave it out; `workbench estimate` predicts several windows at once.",
+        )
     machine = machine or calibrate(probe())
     refused: list[Refusal] = []
     for candidate in candidates(engine, "transcribe"):
@@ -43,7 +48,7 @@ def plan(
         raise error(" ".join(one.reason for one in refused), fix=refused[-1].fix)
     count = thread_choice.counted(threads, machine)
     settings = Settings(
-        model.name, made.format, context=made.text_context, concurrency=concurrency, beam=beam,
+        model.name, made.format, context=made.text_context, beam=beam,
         threads=count.decode, prefill_threads=count.prefill,
     )  # fmt: skip
     version = candidate.available(machine).version or ""

@@ -28,6 +28,7 @@ NARROW = 0.09  # of the whole memory: parts below have no label
 
 TITLES = {
     "memory_peak": "peak memory",
+    "host_memory_peak": "peak main memory",
     "prefill": "prefill",
     "decode": "decode",
     "ttft": "time to first token",
@@ -39,7 +40,8 @@ def predicted_beside_measured(predictions: Mapping[str, Estimate], values: Mappi
     as a point."""
     import plotly.graph_objects as go
 
-    names = [name for name in TITLES if predictions[name].value is not None and name in values][::-1]
+    names = [name for name in TITLES if name in values and name in predictions]
+    names = [name for name in names if predictions[name].value is not None][::-1]
     labels = [TITLES[name] for name in names]
     estimates = [bounds(predictions[name]) for name in names]
     figure = go.Figure()

@@ -35,7 +35,7 @@ def render(plan: Plan, measurement: Measurement, comparison: Comparison, answer:
     )
     drawn = (
         figures.predicted_beside_measured(measurement.predictions, measurement.values),
-        figures.memory_breakdown(plan.memory[0], measurement.values["memory_peak"]),
+        figures.memory_breakdown(plan.memory[0], measurement.values.get("memory_peak")),
         figures.cost_of_tokens(comparison),
     )
     return environment.get_template("report.html.jinja").render(
@@ -48,6 +48,8 @@ def rows(measurement: Measurement) -> list[tuple[str, Estimate, Measured, str]]:
     """Quantity, prediction, measurement and the error in words, in reading order."""
     table = []
     for name, title in figures.TITLES.items():
+        if name not in measurement.values:
+            continue
         estimate, measured = measurement.predictions[name], measurement.values[name]
         table.append((title, estimate, measured, error_in_words(estimate, measured)))
     return table

@@ -121,11 +121,12 @@ def table(found: Drawn) -> str:
     first = "unknown" if made.first_step_s is None else format_value(made.first_step_s, "s")
     per_minute = f"{60 * len(made.pictures) / made.took_s:.3g}"
     step = format_value(measured["step"], "s") if "step" in measured else "only one"
+    memory = found.memory_name
     rows = [
         ("first step done after", first, ""),
         ("a step", step, pieces.estimate(predicted["step"])),
         ("the request", format_value(measured["image"], "s"), pieces.estimate(predicted["image"])),
         ("pictures per minute", per_minute, ""),
-        ("peak memory", format_value(measured["memory_peak"], "B"), pieces.estimate(predicted["memory_peak"])),
+        ("peak memory", format_value(measured[memory], "B"), pieces.estimate(predicted[memory])),
     ]
     return pieces.numbers(("", "Measured", "Predicted"), rows, f"{found.label}; previews of each step are part of it")

@@ -28,6 +28,7 @@ LONGEST_CONTEXT: Final = 1_048_576  # until the model's own is known
 STEPS: Final = ("Predict", "Deploy", "Ask", "Measure")
 MEANING: Final = {
     "memory_peak": "Peak memory",
+    "host_memory_peak": "Peak main memory",
     "prefill": "Reading the prompt",
     "decode": "Writing the answer",
     "ttft": "Wait for the first word",
@@ -243,7 +244,7 @@ def _expectations(plan: Any) -> str:
         (label, format_value(e.value, e.unit), f"{format_value(e.low, e.unit)} to {format_value(e.high, e.unit)}")
         if e.value is not None
         else (label, "unknown", e.reason)
-        for label, e in ((label, plan.predictions[name]) for name, label in MEANING.items())
+        for label, e in ((label, plan.predictions[name]) for name, label in MEANING.items() if name in plan.predictions)
     ]
     workload = plan.workload
     caption = (
@@ -283,6 +284,8 @@ def _answer(answer: Answer, streaming: bool) -> str:
 def _measurements(measurement: Any) -> str:
     rows = []
     for name, label in MEANING.items():
+        if name not in measurement.values:
+            continue
         estimate, measured = measurement.predictions[name], measurement.values[name]
         expected = format_value(estimate.value, estimate.unit) if estimate.value is not None else "unknown"
         rows.append((label, expected, measured, error_in_words(estimate, measured)))

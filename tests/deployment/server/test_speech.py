@@ -138,8 +138,48 @@ def test_long_recordings_come_in_pieces(
     begins = [one["start"] for one in found["segments"]]
     assert begins == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
     assert [round(seconds, 1) for seconds, _ in runtime.given] == [4.0, 4.0, 3.5]
-    assert runtime.given[1][1].prompt == " word0 word1 word2"
+    assert runtime.given[1][1].prompt == "word0 word1 word2"
+    runtime.given.clear()
+    names = "Ada Lovelace, " * 40
+    send(client, tone(9.5), prompt=names)
+    assert [asked.prompt.startswith(names.strip()) for _, asked in runtime.given] == [True] * 3
+    assert runtime.given[1][1].prompt.endswith(" word0 word1 word2")
     assert max(one["end"] for one in found["segments"]) <= found["duration"]
+
+
+def test_an_error_in_mid_stream_is_an_event(
+    runtime: Counting, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(sound: Any, asked: Listening) -> Generator[Heard, None, None]:
+        yield Heard(0.0, "en")
+        raise RuntimeError("libcudnn is missing")
+
+    monkeypatch.setattr(runtime, "transcribe", fails)
+    found = events(send(client, tone(1), stream="true"))
+    assert found[0]["type"] == "workbench.progress" and "libcudnn is missing" in found[-1]["error"]["message"]
+
+
+def test_a_recording_may_change_its_channels_midway(client: httpx2.Client) -> None:
+    """As broadcasts do: two seconds in mono, two in stereo at another rate, in one MPEG stream."""
+    found = send(
+        client, mpeg(2, "mono", 44_100) + mpeg(2, "stereo", 48_000), "radio.mp3", response_format="verbose_json"
+    )
+    assert found.json()["duration"] == pytest.approx(4, abs=0.3)
+
+
+def mpeg(seconds: float, layout: str, rate: int) -> bytes:
+    import av
+
+    made = io.BytesIO()
+    with av.open(made, "w", format="mp2") as file:
+        stream = file.add_stream("mp2", rate=rate, layout=layout)
+        channels = {"mono": 1, "stereo": 2}[layout]
+        samples = (np.sin(np.arange(int(seconds * rate)) / rate * 2 * np.pi * 440) * 9000).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(np.repeat(samples, channels)[None], "s16", layout)
+        frame.sample_rate = rate
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            file.mux(packet)
+    return made.getvalue()
 
 
 def test_silence_is_not_given_to_the_engine(runtime: Counting, client: httpx2.Client) -> None:

@@ -12,6 +12,7 @@ import uvicorn
 from workbench import engines
 from workbench.deployment.server.app import make_app
 from workbench.deployment.server.scheduler import Scheduler
+from workbench.engines.contract import Settings
 from workbench.engines.runtime import API_KEY, Hosted
 
 KEEP_ALIVE_S = 75  # longer than clients keep a connection they may use again
@@ -22,7 +23,8 @@ def main() -> None:
     """Serve the model named in the argument; end with status 1 when it cannot be loaded."""
     hosted, key = Hosted.from_json(sys.argv[1]), os.environ.pop(API_KEY)
     engine = engines.get(hosted.engine)
-    scheduler = Scheduler(lambda: engine.runtime(Path(hosted.path), hosted.settings), hosted.settings.concurrency)
+    slots = slots_of(engine.capabilities, hosted.settings)
+    scheduler = Scheduler(lambda: engine.runtime(Path(hosted.path), hosted.settings), slots)
     app = make_app(scheduler, hosted.served_model, key, engine.capabilities, hosted.settings)
     server = _Server(
         scheduler,
@@ -40,6 +42,11 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1 if scheduler.failure or not server.started else 0)  # the engine's thread has nothing to save
+
+
+def slots_of(capabilities: frozenset[str], settings: Settings) -> int:
+    """How many requests are advanced in turns: only language models keep them apart, others have one at a time."""
+    return settings.concurrency if "complete" in capabilities else 1
 
 
 class _Server(uvicorn.Server):

@@ -128,10 +128,11 @@ def _check_planned(shape: ImageShape, planned: ImageShape) -> None:
 
 async def _lines(events: AsyncGenerator[Any, None], asked: Imagining, model: str) -> AsyncGenerator[bytes, None]:
     """Progress after every step, pictures as OpenAI sends them, and what was left out of the prompt last."""
-    left_out = ""
+    left_out, started = "", False
     try:
         async with aclosing(events):
             async for one in events:
+                started = started or isinstance(one, Step | Picture)
                 if isinstance(one, Step):
                     yield event({"type": "workbench.progress", "step": one.number, "steps": one.of})
                     for place, pixels in enumerate([] if one.preview is None else one.preview):
@@ -142,6 +143,11 @@ async def _lines(events: AsyncGenerator[Any, None], asked: Imagining, model: str
                 elif isinstance(one, str):
                     left_out = one
     except ClientGone:
+        return
+    except Refused as refused:
+        if not started:
+            raise
+        yield event(refused.body)
         return
     yield event({"type": "workbench.done", "left_out": left_out})
 

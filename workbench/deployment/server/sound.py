@@ -93,18 +93,31 @@ def _decode(av: Any, recording: IO[bytes], name: str, kept: IO[bytes]) -> str:
 
 
 def _resampled(av: Any, container: Any) -> Iterator[bytes]:
-    """Damaged packets in the middle are left out, as FFmpeg does."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+    """Damaged packets in the middle are left out, as FFmpeg does; a recording may change its rate and channels."""
+    resampler = _resampler(av)
     for packet in container.demux(container.streams.audio[0]):
         try:
             frames = packet.decode()
         except av.InvalidDataError:
             continue
         for frame in frames:
-            for made in resampler.resample(frame):
-                yield made.to_ndarray().tobytes()
-    for made in resampler.resample(None):
-        yield made.to_ndarray().tobytes()
+            try:
+                found = resampler.resample(frame)
+            except ValueError:  # made for another rate or number of channels
+                yield from map(_bytes, resampler.resample(None))
+                resampler = _resampler(av)
+                found = resampler.resample(frame)
+            yield from map(_bytes, found)
+    yield from map(_bytes, resampler.resample(None))
+
+
+def _resampler(av: Any) -> Any:
+    return av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+
+
+def _bytes(frame: Any) -> bytes:
+    made: bytes = frame.to_ndarray().tobytes()
+    return made
 
 
 def _ffmpeg() -> Any:

@@ -84,7 +84,7 @@ def heard(runtime: SpeechRuntime, sound: Sound, asked: Listening) -> Generator[S
     A piece most often ends in the middle of a sentence: its last segment is left to the next one.
     """
     _check_language(runtime, asked)
-    at, said = 0.0, asked.prompt
+    at, said, prompt = 0.0, "", asked.prompt
     while sound.seconds - at > 0.01:
         is_last = sound.seconds - at <= PIECE_S
         piece = sound.part(at, PIECE_S)
@@ -93,7 +93,7 @@ def heard(runtime: SpeechRuntime, sound: Sound, asked: Listening) -> Generator[S
         if is_silent(piece):
             yield Heard(min(at, sound.seconds))
             continue
-        with closing(runtime.transcribe(piece, replace(asked, prompt=said[-PROMPT_CHARACTERS:]))) as events:
+        with closing(runtime.transcribe(piece, replace(asked, prompt=prompt))) as events:
             for one in events:
                 if isinstance(one, Heard):
                     yield replace(one, until_s=min(begin + one.until_s, sound.seconds))
@@ -105,7 +105,9 @@ def heard(runtime: SpeechRuntime, sound: Sound, asked: Listening) -> Generator[S
         if held and not is_last and held.start_s > begin:
             at = held.start_s
         elif held:
+            said += held.text
             yield held
+        prompt = f"{asked.prompt} {said[-PROMPT_CHARACTERS:]}".strip()
 
 
 def _check_language(runtime: SpeechRuntime, asked: Listening) -> None:
@@ -123,11 +125,12 @@ def _check_language(runtime: SpeechRuntime, asked: Listening) -> None:
 async def _lines(events: AsyncGenerator[Any, None], sound: Sound, task: str) -> AsyncGenerator[bytes, None]:
     """Deltas as OpenAI sends them, segments and progress beside them, and the whole text last."""
     segments: list[Segment] = []
-    language = None
+    language, started = None, False
     with sound.file:
         try:
             async with aclosing(events):
                 async for one in events:
+                    started = started or one is not None
                     if isinstance(one, Segment):
                         yield event({"type": "transcript.text.delta", "delta": one.text})
                         told = transcripts.segment(len(segments), one)
@@ -139,7 +142,7 @@ async def _lines(events: AsyncGenerator[Any, None], sound: Sound, task: str) -> 
         except ClientGone:
             return
         except Refused as refused:
-            if not segments:
+            if not started:
                 raise
             yield event(refused.body)
             return

@@ -76,7 +76,7 @@ def test_where_answers_part(answers: list[list[str]], expected: list[Any]) -> No
 def test_memory_of_processes_is_not_that_of_a_card() -> None:
     """What a server holds in main memory is never put beside what its model takes on a card."""
     on_card = planning.estimate("llama-3.1-8b", machine=describe("RTX 3090"), format="Q4_K_M")
-    assert on_card.predictions["host_memory_peak"] is on_card.memory[-1].total
+    assert on_card.predictions["host_memory_peak"] == on_card.memory[-1].total
     assert memory_name(on_card.predictions) == "host_memory_peak"
     shared = planning.estimate("llama-3.1-8b", machine=describe("Apple M2 Max (38-core GPU), 64GB"), format="Q4_K_M")
     assert memory_name(shared.predictions) == "memory_peak"

@@ -12,7 +12,7 @@ HEAD = ("prediction", "measured on", "median error", "largest or p95", "record")
 
 def table() -> str:
     """One row for each record, as Markdown."""
-    rows = [HEAD, ("---",) * len(HEAD), _deployments(), *_engines(), *_speed(), _video_memory()]
+    rows = [HEAD, ("---",) * len(HEAD), _deployments(), *_engines(), *_media(), *_speed(), _video_memory()]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
@@ -40,6 +40,24 @@ def _engine_row(record: dict[str, Any], title: str, name: str, cases: list[dict[
     return (
         title, measured, _percent(statistics.median(sizes)), f"{_percent(max(sizes))} (largest)", _named(record)
     )  # fmt: skip
+
+
+def _media() -> list[tuple[str, ...]]:
+    record = read("media_deployments")
+    titles = {
+        ("icons", "memory_peak"): "peak memory of Diffusers on a CPU", ("icons", "step"): "a denoising step, the same",
+        ("whisper-tiny.en", "memory_peak"): "peak memory of three engines for Whisper on a CPU",
+        ("whisper-tiny.en", "real_time_factor"): "real-time factor, the same",
+    }  # fmt: skip
+    return [
+        _media_row(record, title, record["result"]["summary"][model][name]) for (model, name), title in titles.items()
+    ]
+
+
+def _media_row(record: dict[str, Any], title: str, found: dict[str, Any]) -> tuple[str, ...]:
+    measured = f"{found['deployments']} deployments, {record['cpu']['name']}"
+    largest = f"{_percent(found['largest_error'])} (largest)"
+    return title, measured, _percent(found["median_error"]), largest, _named(record)
 
 
 def _speed() -> list[tuple[str, ...]]:

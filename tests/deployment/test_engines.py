@@ -25,7 +25,7 @@ MakePlan = Callable[..., Plan]
 #: Engines with formats that run on a CPU out of the main environment; slow ones belong to `make test-all`.
 RUNNING = [
     pytest.param("llama.cpp", "Q4_1", id="llama.cpp"),
-    pytest.param("transformers", "BF16", id="transformers-BF16"),
+    pytest.param("transformers", "BF16", id="transformers-BF16", marks=pytest.mark.slow),
     pytest.param("onnx-runtime", "ONNX-int4", id="onnx-int4"),
     pytest.param("transformers", "FP32", id="transformers-FP32", marks=pytest.mark.slow),
     pytest.param("transformers", "NF4", id="transformers-NF4", marks=pytest.mark.slow),

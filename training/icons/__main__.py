@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, nargs=3, default=MINUTES, help="of the three stages")
     asked = parser.parse_args(argv)
     asked.work.mkdir(parents=True, exist_ok=True)
-    icons, prompts = Icons.read(asked.icons), None
+    icons = Icons.read(asked.icons)
     prompts = words.Prompts(icons.names)
     chosen = examination.Sets.read()
     data = kept(asked.work / "pictures.npz", icons, set(chosen.pairs), lambda told: print(f"  {told}", flush=True))

@@ -39,7 +39,7 @@ class FasterWhisper(SpeechEngine):
 
     def launch(self, model: SpeechModel, settings: Settings, port: int, api_key: str) -> Launch:
         """As the others; it would fetch the tokenizer of another model where the folder has none."""
-        if model.path and not (model.path / "tokenizer.json").is_file():
+        if model.path and model.path.is_dir() and not (model.path / "tokenizer.json").is_file():
             raise EngineUnavailable(
                 f"{model.path} has no tokenizer.json.", fix="Put the one of its repository on the Hub there."
             )

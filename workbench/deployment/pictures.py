@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.deployment import failures
+from workbench.deployment import failures, stream
 from workbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,23 +72,19 @@ def imagine(
     more = {name: value for name, value in options.items() if value not in (None, "")}
     asked = {"n": images, **({"size": f"{size[0]}x{size[1]}"} if size else {})}
     begin, steps, pictures, left_out = time.perf_counter(), [], [], None
-    for one in _events(deployment, prompt, asked, {**more, "previews": on_preview is not None}):
-        if one.type == "workbench.progress":
-            steps.append(time.perf_counter() - begin)
-            if progress:
-                progress(one.step / one.steps, f"step {one.step} of {one.steps}")
-        elif one.type == "image_generation.partial_image" and on_preview:
-            on_preview(one.index, base64.b64decode(one.b64_json))
-        elif one.type == "image_generation.completed":
-            pictures.append(Made(base64.b64decode(one.b64_json), one.seed))
-        elif one.type == "workbench.done":
-            left_out = one.left_out
+    fields = {"prompt": prompt, **asked, **more, "previews": on_preview is not None}
+    with closing(stream.events_of(deployment.state, "images/generations", fields)) as events:
+        for one in events:
+            if one["type"] == "workbench.progress":
+                steps.append(time.perf_counter() - begin)
+                if progress:
+                    progress(one["step"] / one["steps"], f"step {one['step']} of {one['steps']}")
+            elif one["type"] == "image_generation.partial_image" and on_preview:
+                on_preview(one["index"], base64.b64decode(one["b64_json"]))
+            elif one["type"] == "image_generation.completed":
+                pictures.append(Made(base64.b64decode(one["b64_json"]), one["seed"]))
+            elif one["type"] == "workbench.done":
+                left_out = one["left_out"]
     if left_out is None:
         raise failures.cut_short(deployment.state)
     return Imagined(tuple(pictures), time.perf_counter() - begin, tuple(steps), left_out)
-
-
-def _events(deployment: Deployment, prompt: str, asked: dict[str, Any], more: dict[str, Any]) -> Iterator[Any]:
-    return failures.explained_events(deployment.state, lambda: deployment.client.images.generate(
-        prompt=prompt, model=deployment.endpoint.served_model, stream=True, extra_body=more, **asked
-    ))  # fmt: skip

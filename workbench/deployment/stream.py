@@ -91,24 +91,35 @@ class Stream:
 
     def _chunks(self, path: str) -> Iterator[dict[str, Any]]:
         """The events of the answer; raises what the server says instead of one."""
-        state = self._state
         extra = self.fields.get("extra_body") or {}
         asked = {name: value for name, value in self.fields.items() if name != "extra_body"}
-        body = {
-            "model": state.served_model,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            **asked,
-            **extra,
-        }
-        response = self._line.ask(path, state.api_key, json.dumps(body).encode())
-        if response.status != _OK:
-            raise failures.refused(state, response.status, response.read())
-        for data in _events(response):
-            chunk = json.loads(data)
-            if error := chunk.get("error"):
-                raise failures.unanswered(state, str(error.get("message") if isinstance(error, dict) else error))
-            yield chunk
+        return _answered(self._state, self._line, path, {"stream_options": {"include_usage": True}, **asked, **extra})
+
+
+def events_of(state: State, path: str, fields: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
+    """The events of any other streamed answer, until whoever asks closes it; path: such as 'images/generations'.
+
+    Raises UsageError for what the server refuses, ServerDied and WorkbenchError for what goes wrong with it.
+    """
+    line = _Line(state.base_url)
+    try:
+        yield from _answered(state, line, path, fields)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise failures.unanswered(state, str(error) or type(error).__name__) from error
+    finally:
+        line.close()
+
+
+def _answered(state: State, line: _Line, path: str, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    body = {"model": state.served_model, "stream": True, **fields}
+    response = line.ask(path, state.api_key, json.dumps(body).encode())
+    if response.status != _OK:
+        raise failures.refused(state, response.status, response.read())
+    for data in _events(response):
+        chunk = json.loads(data)
+        if error := chunk.get("error"):
+            raise failures.unanswered(state, str(error.get("message") if isinstance(error, dict) else error))
+        yield chunk
 
 
 class _Line:

@@ -18,11 +18,13 @@ def table() -> str:
 
 def _deployments() -> tuple[str, ...]:
     record = read("deployments")
-    found = record["result"]["summary"]
-    return (
-        "peak memory of llama.cpp, before it starts", f"{found['deployments']} deployments, {record['cpu']['name']}",
-        _percent(found["median_error"]), f"{_percent(found['largest_error'])} (largest)", _named(record),
-    )  # fmt: skip
+    return _summary_row(record, "peak memory of llama.cpp, before it starts", record["result"]["summary"])
+
+
+def _summary_row(record: dict[str, Any], title: str, found: dict[str, Any]) -> tuple[str, ...]:
+    measured = f"{found['deployments']} deployments, {record['cpu']['name']}"
+    largest = f"{_percent(found['largest_error'])} (largest)"
+    return title, measured, _percent(found["median_error"]), largest, _named(record)
 
 
 def _engines() -> list[tuple[str, ...]]:
@@ -50,14 +52,8 @@ def _media() -> list[tuple[str, ...]]:
         ("whisper-tiny.en", "real_time_factor"): "real-time factor, the same",
     }  # fmt: skip
     return [
-        _media_row(record, title, record["result"]["summary"][model][name]) for (model, name), title in titles.items()
+        _summary_row(record, title, record["result"]["summary"][model][name]) for (model, name), title in titles.items()
     ]
-
-
-def _media_row(record: dict[str, Any], title: str, found: dict[str, Any]) -> tuple[str, ...]:
-    measured = f"{found['deployments']} deployments, {record['cpu']['name']}"
-    largest = f"{_percent(found['largest_error'])} (largest)"
-    return title, measured, _percent(found["median_error"]), largest, _named(record)
 
 
 def _speed() -> list[tuple[str, ...]]:

@@ -28,7 +28,7 @@ class WhisperCppRuntime(SpeechRuntime):
         where = {"use_gpu": False, "flash_attn": settings.flash_attention}
         wide: Any = {"beam_search": {"beam_size": settings.beam, "patience": -1.0}} if settings.beam > 1 else {}
         self._model = Model(str(path), params_sampling_strategy=search, context_params=cast(Any, where), **wide)
-        self._threads, self._beam = settings.prefill_threads, settings.beam
+        self._threads = settings.prefill_threads
         self.languages = tuple(Model.available_languages()) if _is_multilingual(self._model) else ("en",)
 
     def transcribe(self, sound: NDArray[np.float32], asked: Listening) -> Generator[Segment | Heard, None, None]:

@@ -37,18 +37,19 @@ def read(folder: Path, *, name: str = "") -> Model:
 
     Raises BadModelFile for damaged or missing parts, UnsupportedModel for what is not opened here.
     """
-    config, stored = opened(folder)
+    config, files, stored = opened(folder)
     described = from_config(config, name=name or folder.name, source=f"folder {folder}")
     model = formats.in_format(described, _format(folder, config, stored))
     _check_complete(folder, model, stored, quantized="quantization_config" in config)
-    return replace(model, path=folder, file_bytes=sum(file.stat().st_size for file in _weight_files(folder)))
+    return replace(model, path=folder, file_bytes=sum(file.stat().st_size for file in files))
 
 
-def opened(folder: Path) -> tuple[dict[str, Any], list[tuple[str, str, int, int]]]:
-    """The config, and name, type, elements and bytes of every tensor; raises as `read` does."""
+def opened(folder: Path) -> tuple[dict[str, Any], list[Path], list[tuple[str, str, int, int]]]:
+    """The config, the files, and name, type, elements and bytes of every tensor in them; raises as `read` does."""
     config = read_json(folder / "config.json")
     _refuse_code(folder, config)
-    return config, [tensor for file in _weight_files(folder) for tensor in tensors(file)]
+    files = _weight_files(folder)
+    return config, files, [tensor for file in files for tensor in tensors(file)]
 
 
 def _refuse_code(folder: Path, config: Mapping[str, Any]) -> None:

@@ -131,9 +131,7 @@ def can_convert(model: SpeechModel, container: str, format_name: str) -> bool:
     return is_whole and format_name in TARGETS.get(container, ())
 
 
-def convert(
-    model: SpeechModel, container: str, format_name: str, *, progress: Progress | None = None
-) -> Path:  # fmt: skip
+def convert(model: SpeechModel, container: str, format_name: str, *, progress: Progress | None = None) -> Path:
     """The file or folder with these weights, written into the cache if it is not there; a second or two.
 
     Raises UnsupportedModel where there is no way, MissingExtra, NoSpace.
@@ -146,14 +144,16 @@ def convert(
         )
     if source.container == container:
         return source.path
-    if source.container == TRANSFORMERS:
-        whole = _for_ctranslate(source, progress)
-        return convert(replace(source, path=whole, container=CTRANSLATE), container, format_name)
+    if container == CTRANSLATE:
+        format_name = source.format  # it quantizes while it loads
+    elif source.container == TRANSFORMERS:
+        whole = convert(source, CTRANSLATE, source.format, progress=progress)
+        source = replace(source, path=whole, container=CTRANSLATE)
     target = place(source, container, format_name)
     with FileLock(target.with_name(f".{target.name}.lock")):
         if not target.exists():
             require_space(target.parent, 2 * source.weight_bytes, f"{source.name} for {container}")
-            _write(source, container, format_name, target)
+            _write(source, container, format_name, target, progress)
     return target
 
 
@@ -168,33 +168,28 @@ def place(source: SpeechModel, container: str, format_name: str) -> Path:
     return folder / f"{folders.file_name(f'{source.name}-{format_name}')}-{key}{ending}"
 
 
-def _for_ctranslate(source: SpeechModel, progress: Progress | None) -> Path:
-    """The folder of CTranslate2, in 16 bits where the weights are."""
+def _write(
+    source: SpeechModel, container: str, format_name: str, target: Path, progress: Progress | None
+) -> None:  # fmt: skip
+    """Write beside the place and move there when whole."""
+    assert source.path is not None  # noqa: S101 - checked by convert
+    with TemporaryDirectory(dir=target.parent, prefix=".part-") as part:
+        made = Path(part) / target.name
+        if container == CTRANSLATE:
+            _write_ctranslate(source, made, progress)
+        elif container == GGML:
+            write_ggml(source, ctranslate_file.under_openai_names(source.path), made)
+        else:
+            tensors = ctranslate_file.under_openai_names(source.path)
+            write_safetensors(source, tensors, made, _NUMPY[format_name])
+        made.replace(target)
+
+
+def _write_ctranslate(source: SpeechModel, target: Path, progress: Progress | None) -> None:
+    """The folder of CTranslate2, of one of Transformers: in 16 bits where its weights are."""
     for module in ("ctranslate2", "transformers", "torch"):
         if find_spec(module) is None:
             raise MissingExtra(module, "engines", "Reading a Whisper of Transformers")
-    assert source.path is not None  # noqa: S101 - checked by convert
-    target = place(source, CTRANSLATE, source.format)
-    with FileLock(target.with_name(f".{target.name}.lock")):
-        if not target.exists():
-            require_space(target.parent, source.weight_bytes, f"{source.name} for CTranslate2")
-            with TemporaryDirectory(dir=target.parent, prefix=".part-") as part:
-                request = {"what": "ctranslate2", "source": str(source.path), "target": str(Path(part) / target.name),
-                           "mels": source.mels, "half": source.format != "FP32"}  # fmt: skip
-                run(request, f"writing {source.name} for CTranslate2", progress)
-                (Path(part) / target.name).replace(target)
-    return target
-
-
-def _write(source: SpeechModel, container: str, format_name: str, target: Path) -> None:
-    assert source.path is not None  # noqa: S101 - checked by convert
-    tensors = ctranslate_file.under_openai_names(source.path)
-    part = target.with_name(f"{target.name}.part")
-    try:
-        if container == GGML:
-            write_ggml(source, tensors, part)
-        else:
-            write_safetensors(source, tensors, part, _NUMPY[format_name])
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    request = {"what": "ctranslate2", "source": str(source.path), "target": str(target), "mels": source.mels,
+               "half": source.format != "FP32"}  # fmt: skip
+    run(request, f"writing {source.name} for CTranslate2", progress)

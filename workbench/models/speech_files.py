@@ -64,7 +64,7 @@ def _is_of_transformers(folder: Path) -> bool:
 
 def _of_transformers(folder: Path, about: dict[str, Any]) -> SpeechModel:
     """As OpenAI publishes it on the Hub; complete when its weights have the bytes of all tensors."""
-    config, stored = safetensors_folder.opened(folder)
+    config, _, stored = safetensors_folder.opened(folder)
     made = in_format(from_config(config, **about), safetensors_folder.plain_format(folder, stored))
     held, needed = sum(one[3] for one in stored), made.weight_bytes
     if held < needed:

@@ -38,6 +38,11 @@ def test_a_deployment_answers_and_leaves_nothing(fake_plan: MakePlan, nothing_le
     assert workbench.deployments() == []
 
 
+def test_cards_are_numbered_as_the_plan_numbers_them(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan()) as deployment:
+        assert psutil.Process(deployment.state.server_pid).environ()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
 def test_the_key_is_needed(fake_plan: MakePlan) -> None:
     import openai
 

@@ -11,7 +11,7 @@ import pytest
 from workbench.catalog.accelerators import accelerator
 from workbench.engines import Settings
 from workbench.engines.onnxruntime import NEEDS, OnnxRuntime
-from workbench.engines.runtime import CARDS, Hosted
+from workbench.engines.runtime import Hosted
 from workbench.errors import BadModelFile, EngineUnavailable
 from workbench.machine import Accelerator, Machine
 from workbench.models import Model
@@ -117,7 +117,7 @@ def test_its_command_hosts_the_folder(machine: Machine, tmp_path: Path) -> None:
     hosted = Hosted.from_json(made.argv[4])
     assert (hosted.engine, hosted.model, hosted.port) == ("onnx-runtime", tmp_path, 23456)
     assert hosted.settings == settings()
-    assert made.env == {"WORKBENCH_API_KEY": "sk-secret", **CARDS}
+    assert made.env == {"WORKBENCH_API_KEY": "sk-secret"}
 
 
 def test_it_starts_on_the_cpu_alone(tmp_path: Path) -> None:

@@ -108,13 +108,6 @@ def test_a_pipeline_is_offered_the_schedulers_that_it_takes(pipeline: str, own: 
     assert set(_schedulers(pipeline, own)) == known
 
 
-def test_cards_are_numbered_as_the_plan_numbers_them(tmp_path: Path) -> None:
-    launch = engines.get("diffusers").launch(
-        replace(models.describe("sdxl-base-1.0"), path=tmp_path), settings(0), 1, "key"
-    )
-    assert launch.env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
-
-
 def test_several_windows_at_once_are_predicted_and_not_started(tmp_path: Path) -> None:
     model = replace(models.describe("whisper-tiny"), path=tmp_path)
     with pytest.raises(EngineUnavailable, match="8 windows at once are predicted and not started"):

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from workbench.deployment.transcripts import Transcript
 
 PORT_ATTEMPTS = 4
+#: CUDA numbers cards by their speed unless told otherwise; nvidia-smi, and with it a plan, by their place on the bus.
+CARDS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 Progress = Callable[[float | None, str], None]
 
@@ -363,7 +365,7 @@ def _orders(plan: Plan, key: str, terms: _Terms) -> Orders:
         app_port=launch.app_port or 0, app_program=launch.app_program, plan=plan.to_dict(),
     )  # fmt: skip
     return Orders(
-        state=asdict(state), argv=list(launch.argv), env=dict(launch.env), port=port,
+        state=asdict(state), argv=list(launch.argv), env={**CARDS, **launch.env}, port=port,
         health_path=plan.engine.health_path, start_timeout_s=terms.start_timeout_s, grace_s=terms.grace_s,
         terminate_s=launch.ends_within_s or TERMINATE_S,
     )  # fmt: skip

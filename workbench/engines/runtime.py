@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 API_KEY = "WORKBENCH_API_KEY"
-#: CUDA numbers cards by their speed unless told otherwise; nvidia-smi, and with it a plan, by their place on the bus.
-CARDS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 #: Import names of what the hosting server needs, with the distributions they come in.
 SERVER = {"fastapi": "fastapi", "uvicorn": "uvicorn", "prometheus_client": "prometheus-client"}
 
@@ -223,7 +221,7 @@ class Hosted:
         """The command that starts the server; the key goes through the environment. -P: nothing of the current folder
         is ours to import."""
         argv = (sys.executable, "-P", "-m", "workbench.deployment.server", json.dumps(asdict(self)))
-        return Launch(argv, {**(env or {}), **CARDS, API_KEY: api_key})
+        return Launch(argv, {**(env or {}), API_KEY: api_key})
 
     @classmethod
     def from_json(cls, text: str) -> Hosted:

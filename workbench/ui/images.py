@@ -129,4 +129,4 @@ def table(found: Drawn) -> str:
         ("pictures per minute", per_minute, ""),
         ("peak memory", format_value(measured[memory], "B"), pieces.estimate(predicted[memory])),
     ]
-    return pieces.numbers(("", "Measured", "Predicted"), rows, f"{found.label}; previews of each step are part of it")
+    return pieces.numbers(("", "Measured", "Predicted"), rows, f"{found.label}; previews on the way are part of it")

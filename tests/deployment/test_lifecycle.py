@@ -336,6 +336,14 @@ def test_no_secret_of_the_shell_reaches_the_server(fake_plan: MakePlan, monkeypa
     assert "OPENAI_API_KEY" not in environment
 
 
+def test_engines_are_told_not_to_report_home(fake_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")  # what somebody has chosen stays
+    monkeypatch.delenv("DO_NOT_TRACK", raising=False)
+    with workbench.deploy(fake_plan()) as deployment:
+        environment = psutil.Process(deployment.state.server_pid).environ()
+    assert (environment["DO_NOT_TRACK"], environment["ORT_DISABLE_TELEMETRY"]) == ("1", "0")
+
+
 def test_what_lies_in_the_current_folder_is_not_executed(
     fake_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,7 +35,7 @@ import psutil
 
 from workbench.deployment import state as states
 from workbench.deployment.state import State
-from workbench.secrets import without_secrets
+from workbench.secrets import private_environment
 
 LOG_LIMIT_BYTES = 1_000_000
 TERMINATE_S = 1.0  # from SIGTERM to SIGKILL: leaves a second within the two that a kill may take
@@ -117,7 +117,7 @@ class Watchdog:
     def _start_server(self) -> None:
         if _listens_somewhere(self.orders.port):
             return self._fail("port_taken", f"Port {self.orders.port} is in use by another program")
-        env = {**without_secrets(os.environ), **self.orders.env, states.MARKER: self.state.id}
+        env = {**private_environment(os.environ), **self.orders.env, states.MARKER: self.state.id}
         try:
             server = subprocess.Popen(
                 self.orders.argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

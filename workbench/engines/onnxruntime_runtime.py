@@ -1,7 +1,6 @@
 """ONNX Runtime GenAI in this process: a folder of its model builder, loaded and asked for tokens.
 
-Its Python binding keeps the interpreter's lock while it computes: a prompt is taken in parts, so that the server
-around it can breathe. Facts about its search options: onnxruntime-genai 0.18.
+A prompt is taken in parts, so that others get their turn. Facts about its search options: onnxruntime-genai 0.18.
 """
 
 from __future__ import annotations
@@ -12,10 +11,11 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime_genai as og
 
 from workbench.engines.contract import Settings
+from workbench.engines.onnxruntime_library import Generator as Computed
+from workbench.engines.onnxruntime_library import Model
 from workbench.engines.onnxruntime_memory import PART_TOKENS
 from workbench.engines.runtime import Sampling, TextRuntime, Token
 from workbench.errors import BadModelFile, UsageError
@@ -27,14 +27,11 @@ class OnnxTextRuntime(TextRuntime):
     """One model; each answer has a generator, and so a cache, of its own."""
 
     def __init__(self, path: Path, settings: Settings) -> None:
-        og.disable_telemetry_events()
         described = _described(path)
         self.vocabulary = int(described["vocab_size"])
         self.context = settings.context
-        config = og.Config(str(path))
-        config.overlay(json.dumps(_overlay(settings)))
-        self._model = og.Model(config)
-        self._tokenizer = og.Tokenizer(self._model)
+        self._model = Model(path, _overlay(settings))
+        self._tokenizer = og.Tokenizer(str(path))
         self._ends = frozenset(int(token) for token in self._tokenizer.eos_token_ids)
         self._reserve(settings.concurrency)
 
@@ -60,27 +57,23 @@ class OnnxTextRuntime(TextRuntime):
         self, prompt: Sequence[int], sampling: Sampling, max_tokens: int
     ) -> Generator[Token | None, None, None]:
         """The cache is as long as prompt and answer may get."""
-        parameters = og.GeneratorParams(self._model)
-        parameters.set_search_options(**_search(sampling, len(prompt) + max_tokens))
-        generator, text = og.Generator(self._model, parameters), self._tokenizer.create_stream()
+        computed = Computed(self._model, _search(sampling, len(prompt) + max_tokens))
+        text = self._tokenizer.create_stream()
         for begin in range(0, len(prompt), PART_TOKENS):
             if begin:
                 yield None
-            generator.append_tokens(np.array(prompt[begin : begin + PART_TOKENS], np.int32))
+            computed.append(prompt[begin : begin + PART_TOKENS])
         for _ in range(max_tokens):
-            generator.generate_next_token()
-            token = int(generator.get_next_tokens()[0])
-            if generator.is_done() and token in self._ends:
+            token = computed.next()
+            if computed.is_done and token in self._ends:
                 return
             yield Token(token, text.decode(token))
 
     def _reserve(self, count: int) -> None:
         """Take the memory of that many full caches now, not in mid-service; ONNX Runtime keeps what it was given."""
-        parameters = og.GeneratorParams(self._model)
-        parameters.set_search_options(max_length=self.context)
-        held = [og.Generator(self._model, parameters) for _ in range(count)]
-        for generator in held:
-            generator.append_tokens(np.zeros(1, np.int32))
+        held = [Computed(self._model, {"max_length": self.context}) for _ in range(count)]
+        for computed in held:
+            computed.append([0])
 
 
 def _described(path: Path) -> dict[str, Any]:

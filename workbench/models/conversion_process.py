@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from typing import IO, Any
 
 from workbench.errors import UnsupportedModel
 from workbench.models.verification import Progress
+from workbench.secrets import private_environment
 
 
 def run(request: Mapping[str, Any], what: str, progress: Progress | None) -> None:
@@ -21,7 +23,8 @@ def run(request: Mapping[str, Any], what: str, progress: Progress | None) -> Non
     """
     program = Path(__file__).with_name("conversion_worker.py")
     with tempfile.TemporaryFile() as log, subprocess.Popen(
-        [sys.executable, "-I", str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        [sys.executable, "-I", str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+        env=private_environment(os.environ),
     ) as worker:  # fmt: skip
         try:
             _follow(worker, json.dumps(request), what, progress)

@@ -26,7 +26,7 @@ from urllib.parse import quote
 
 from workbench import folders
 from workbench.errors import AssetUnavailable, MissingExtra, StartFailed, UsageError
-from workbench.secrets import without_secrets
+from workbench.secrets import private_environment
 
 DEFAULT_PORT: Final = 8866
 START_LIMIT_S: Final = 60
@@ -162,7 +162,7 @@ def settings(folder: Path, host: str, port: int, token: str) -> dict[str, Any]:
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     """The environment of the server and its kernels: without secrets, with our template and our package."""
-    kept = without_secrets(inherited)
+    kept = private_environment(inherited)
     kept["JUPYTER_PATH"] = os.pathsep.join(filter(None, (str(SHARE), kept.get("JUPYTER_PATH"))))
     if _in_checkout():
         kept["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_CHECKOUT), kept.get("PYTHONPATH"))))

@@ -13,7 +13,7 @@ from queue import Empty, Queue
 from threading import Thread
 
 from workbench.errors import AssetUnavailable, EngineUnavailable, NoSpace, WorkbenchError
-from workbench.secrets import without_secrets
+from workbench.secrets import private_environment
 
 KEPT_LINES, TICK_S = 40, 1.0
 #: What tools say when they cannot reach what they want.
@@ -94,7 +94,7 @@ def run(
     on_line hears every line, and the last one again whenever the tool was silent for a second. When this process is
     interrupted, so is the tool.
     """
-    inherited = {name: value for name, value in without_secrets(os.environ).items() if name != "PYTHONPATH"}
+    inherited = {name: value for name, value in private_environment(os.environ).items() if name != "PYTHONPATH"}
     lines: deque[str] = deque(maxlen=KEPT_LINES)
     with subprocess.Popen(
         [os.fspath(word) for word in argv], env={**inherited, **(env or {})}, text=True, errors="replace",

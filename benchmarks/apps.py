@@ -99,7 +99,8 @@ def _broken(app: App) -> str:
     return "loaded all the same"
 
 
-def _own_memory(app: App) -> int:
-    """Of the app without a model (bytes)."""
+def _own_memory(app: App) -> int | None:
+    """Of the app without a model (bytes); None for one of another user."""
     root = listener(int(app.client.address.rpartition(":")[2])) or 0
-    return memory_bytes(process.pid for process in descendants(root)).bytes
+    found = memory_bytes(process.pid for process in descendants(root))
+    return found.bytes if found else None

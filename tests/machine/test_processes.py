@@ -6,10 +6,8 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -18,10 +16,10 @@ from workbench.machine import (
     busy_cores,
     cpu_seconds,
     descendants,
+    exposed_addresses,
     listener,
     listening_ports,
     memory_bytes,
-    oldest,
     shared_bytes,
 )
 from workbench.machine import processes as room
@@ -108,8 +106,8 @@ def test_memory_falls_back_to_rss_and_says_so(monkeypatch):
 
 
 def test_memory_of_nobody(gone):
-    assert memory_bytes([gone]).bytes == 0
-    assert memory_bytes([]).bytes == 0
+    assert memory_bytes([gone]) is None, "unknown, and not 0"
+    assert memory_bytes([]) is None
 
 
 def test_descendants_include_the_root_and_grandchildren(gone):
@@ -141,7 +139,7 @@ def test_the_peak_of_a_grandchild_is_caught_though_it_passes():
 def test_the_sampler_survives_the_end_of_its_process(gone):
     with PeakSampler(gone) as sampler:
         pass
-    assert (sampler.peak_bytes, sampler.samples) == (0, 2)
+    assert (sampler.peak_bytes, sampler.samples) == (None, 2)
 
 
 def test_cpu_seconds_grow_with_work(gone):
@@ -192,17 +190,10 @@ def test_whoever_listens_is_found_by_the_port() -> None:
     assert listening_ports(2**22 + 1) == []
 
 
-def test_a_process_is_found_by_its_name(tmp_path: Path) -> None:
-    name = "wb-oldest-one"
-    program = tmp_path / name
-    program.symlink_to("/bin/sleep")
-    assert oldest(name) is None
-    with subprocess.Popen([program, "30"]) as first, subprocess.Popen([program, "30"]) as second:
-        try:
-            deadline = time.monotonic() + 10
-            while oldest(name) is None and time.monotonic() < deadline:
-                time.sleep(0.01)
-            assert oldest(name) == first.pid
-        finally:
-            first.kill()
-            second.kill()
+@pytest.mark.parametrize(("address", "seen"), [("127.0.0.1", False), ("0.0.0.0", True)])  # noqa: S104 - what is found
+def test_what_listens_for_other_computers_is_found(address: str, seen: bool) -> None:
+    with socket.socket() as server:
+        server.bind((address, 0))
+        server.listen()
+        found = exposed_addresses(os.getpid())
+        assert (f"{address}:{server.getsockname()[1]}" in found) is seen

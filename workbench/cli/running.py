@@ -181,12 +181,17 @@ def ps(options: argparse.Namespace) -> None:
     from workbench import deployment, machine
 
     running = deployment.deployments()
-    memory = {state.id: machine.memory_bytes(state.server_pids()).bytes for state in running}
+    found = {state.id: machine.memory_bytes(state.server_pids()) for state in running}
+    memory = {name: one.bytes if one else None for name, one in found.items()}  # None: nobody may look at it
     if not options.json:
-        rows = [(s.id, s.engine, s.status, s.base_url, units.format_bytes(memory[s.id]), s.created) for s in running]
+        rows = [(s.id, s.engine, s.status, s.base_url, _memory(memory[s.id]), s.created) for s in running]
         print_table([("id", "engine", "status", "address", "memory", "since")], rows)
     fields = ("id", "model", "engine", "status", "base_url", "created", "keep")
     print_json(options, [{**{f: getattr(s, f) for f in fields}, "memory_bytes": memory[s.id]} for s in running])
+
+
+def _memory(size: int | None) -> str:
+    return "unknown" if size is None else units.format_bytes(size)
 
 
 def logs(options: argparse.Namespace) -> None:

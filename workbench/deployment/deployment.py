@@ -91,7 +91,8 @@ class Deployment:
         """Ask, and get the answer as a stream that can be closed, and that knows how it ended.
 
         prompt: a question, or a list of messages with role and content. Further options go to the API as they are.
-        Raises UsageError when the prompt does not fit the context, ServerDied when the server goes away.
+        Raises UsageError when the prompt does not fit the context, ServerDied when the server goes away. Apps do not
+        refuse what does not fit: Ollama and text-generation-webui leave out the oldest messages without a word.
         """
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if system:
@@ -169,8 +170,8 @@ class Deployment:
             )
         return tokens.prompt(prefix, suffix)
 
-    def memory(self) -> MemoryReading:
-        """Memory of the server's process tree now, without the watchdog."""
+    def memory(self) -> MemoryReading | None:
+        """Memory of the server's process tree now, without the watchdog; None where nobody may look at it."""
         return memory_bytes(self.pids())
 
     def pids(self) -> list[int]:
@@ -362,7 +363,7 @@ def _orders(plan: Plan, key: str, terms: _Terms) -> Orders:
         served_model=launch.served_model or plan.engine.served_model(plan.model),
         status=states.STARTING, created=now(), host=states.this_host(), share_key=key, keep=terms.keep,
         base_url=launch.base_url or f"http://127.0.0.1:{port}/v1", api_key=launch.api_key or api_key,
-        app_port=launch.app_port or 0, app_program=launch.app_program, plan=plan.to_dict(),
+        app_port=launch.app_port or 0, plan=plan.to_dict(),
     )  # fmt: skip
     return Orders(
         state=asdict(state), argv=list(launch.argv), env={**CARDS, **launch.env}, port=port,

@@ -15,6 +15,7 @@ from workbench.deployment.state import State
 from workbench.errors import UnknownName
 
 LOG_DAYS = 7
+GIVE_BACK_S = 40.0
 
 
 def deployments() -> list[State]:
@@ -65,8 +66,17 @@ def logs(name: str, lines: int = 50) -> str:
 
 
 def sweep(state: State) -> None:
-    """End what is left of a deployment whose watchdog is gone, and remove its state."""
-    for process in states.marked_processes(state.id):
+    """End what is left of a deployment whose watchdog is gone, and remove its state.
+
+    What holds a model in an app is told, and has the time to give it back; so that it is not killed by the next look.
+    """
+    left = states.marked_processes(state.id)
+    if state.app_port:
+        for process in left:
+            with suppress(psutil.Error):
+                process.terminate()
+        _, left = psutil.wait_procs(left, timeout=GIVE_BACK_S)
+    for process in left:
         with suppress(psutil.Error):
             process.kill()
     state.remove()

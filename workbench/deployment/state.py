@@ -32,8 +32,7 @@ class State:
     """What is known of one deployment. `share_key` is equal for deployments that can serve each other's users.
 
     host: the system and pid namespace whose process numbers these are; control: the watchdog's socket.
-    app_port, app_program: of the app that serves the model, whose processes count as the deployment's; 0 for a server
-    of our own.
+    app_port: of the app that serves the model, whose processes count as the deployment's; 0 for a server of our own.
     `failure` is set when `status` is failed or died: kind (port_taken, exited, timeout, supervisor), text, exit_code.
     """
 
@@ -54,7 +53,6 @@ class State:
     control: str = ""
     server_pid: int = 0
     app_port: int = 0
-    app_program: str = ""
     failure: dict[str, Any] = field(default_factory=dict)
 
     def update(self, **changes: Any) -> State:
@@ -87,18 +85,17 @@ class State:
             self.log_path.unlink(missing_ok=True)
 
     def root_pid(self) -> int:
-        """The server, or the app that serves; 0 before it was started, and for an app that nobody can find.
-
-        The system tells whose port it is to the app's own user only; an app that is a service is found by its name.
+        """The server, or the app that serves; 0 before it was started, and for an app of another user: the system tells
+        whose port it is to nobody else.
         """
         if not self.app_port:
             return self.server_pid
-        from workbench.machine import listener, oldest  # for those who look at a deployment; the watchdog never does
+        from workbench.machine import listener  # for those who look at a deployment; the watchdog never does
 
-        return listener(self.app_port) or (oldest(self.app_program) if self.app_program else 0) or 0
+        return listener(self.app_port) or 0
 
     def server_pids(self) -> list[int]:
-        """The server and everything below it; none before it was started."""
+        """The server and everything below it; none before it was started, and where it is not known."""
         try:
             server = psutil.Process(pid) if (pid := self.root_pid()) else None
             return [process.pid for process in [server, *server.children(recursive=True)]] if server else []

@@ -40,6 +40,7 @@ from workbench.secrets import private_environment
 LOG_LIMIT_BYTES = 1_000_000
 TERMINATE_S = 1.0  # from SIGTERM to SIGKILL: leaves a second within the two that a kill may take
 NOT_GIVEN_BACK = 75  # how a server ends that could not give back what it held: its last line says what
+KILLED = -signal.SIGKILL
 KILL_S = 30.0  # a process that waits for a broken disk does not even hear SIGKILL
 TICK_S = 0.05
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -78,7 +79,7 @@ class Watchdog:
         self.granted = False  # whether anybody but the starter ever held a lease; before that nothing is kept
         self.empty_since = time.monotonic()
         self.exit_code: int | None = None
-        self.stopping = False
+        self.stopping = self.killed_beside_app = False
         self.server_pid = 0
         self.last_line = b""
 
@@ -280,24 +281,47 @@ class Watchdog:
     def _end(self) -> None:
         self._end_tree()  # before anything that a disk could refuse
         self._dispatch(0)  # the last words of the server
+        stays = self.exit_code == NOT_GIVEN_BACK or self.killed_beside_app
+        if stays:  # so that the log is kept
+            self.state = self.state.update(failure={"kind": "not_given_back", "text": "", "exit_code": self.exit_code})
         with suppress(OSError):
             self.state.remove()
         for connection in self.leaving:
-            if self.exit_code == NOT_GIVEN_BACK:
+            if stays:
                 with suppress(OSError):
                     connection.sendall(self.last_line[-1000:])
             connection.close()
 
     def _end_tree(self) -> None:
         """SIGTERM, then SIGKILL until nobody is left. As a subreaper this process is the parent of every orphan."""
-        _signal_all(self._tree(), signal.SIGTERM)
         deadline = time.monotonic() + self.orders.terminate_s
+        if self.state.app_port:  # it ends an app of ours itself, when that has set back what it changed
+            self._end_server(deadline)
+            deadline = time.monotonic() + TERMINATE_S
+        _signal_all(self._tree(), signal.SIGTERM)
         while self._tree() and time.monotonic() < deadline:
             time.sleep(0.01)
         while (remaining := self._tree()) and time.monotonic() < deadline + KILL_S:
             _signal_all(remaining, signal.SIGKILL)
             time.sleep(0.01)
         self._reap()  # one that ended since the last look still has an exit status to read
+        if self.exit_code == KILLED and self.state.app_port and _listens_somewhere(self.state.app_port):
+            self._note_kept()
+
+    def _end_server(self, deadline: float) -> None:
+        _signal_all([process for process in self._tree() if process.pid == self.server_pid], signal.SIGTERM)
+        while self.server_pid and self.exit_code is None and time.monotonic() < deadline:
+            self._dispatch(0.01)
+            self._reap()
+
+    def _note_kept(self) -> None:
+        """What was killed gave nothing back to an app that goes on, and says nothing of it."""
+        self.killed_beside_app = True
+        model, engine = self.state.served_model, self.state.engine
+        line = f"error: what held {model} was killed: see in {engine} whether it is still loaded, and unload it there."
+        self._dispatch(0)
+        self.last_line = line.encode()
+        self._log(self.last_line + b"\n")
 
     def _tree(self) -> list[psutil.Process]:
         self._reap()

@@ -102,8 +102,8 @@ class Launch:
     """A command line and the environment variables it needs on top of the ones inherited.
 
     base_url, api_key, served_model: where requests go, with which key and for which model, if not to this command's own
-    port; app_port, app_program: of the app that serves them, whose memory is the deployment's; ends_within_s: from
-    SIGTERM to SIGKILL. None: as for every server.
+    port; app_port: of the app that serves them, whose memory is the deployment's; ends_within_s: from SIGTERM to
+    SIGKILL. None: as for every server.
     """
 
     argv: tuple[str, ...]
@@ -112,7 +112,6 @@ class Launch:
     api_key: str | None = None
     served_model: str | None = None
     app_port: int | None = None
-    app_program: str = ""
     ends_within_s: float | None = None
 
 

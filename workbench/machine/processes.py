@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -59,10 +60,18 @@ def listening_ports(pid: int) -> list[int]:
     return []
 
 
-def oldest(name: str) -> int | None:
-    """The process of any user that has been running longest under this name; None if there is none."""
-    found = [p for p in psutil.process_iter(["name", "create_time"]) if p.info["name"] == name]
-    return min(found, key=lambda p: p.info["create_time"]).pid if found else None
+def exposed_addresses(pid: int) -> list[str]:
+    """Where a process, or one below it, listens for other computers: address and port."""
+    found = []
+    for process in descendants(pid):
+        with suppress(psutil.Error):
+            listening = [c.laddr for c in process.net_connections("tcp") if _port(c)]
+            found += [f"{ip}:{port}" for ip, port in listening if not _is_loopback(ip)]
+    return found
+
+
+def _is_loopback(ip: str) -> bool:
+    return ip_address(ip.removeprefix("::ffff:").partition("%")[0]).is_loopback
 
 
 def _port(connection: Any) -> int | None:
@@ -70,10 +79,15 @@ def _port(connection: Any) -> int | None:
     return int(connection.laddr.port) if connection.status == psutil.CONN_LISTEN else None
 
 
-def memory_bytes(pids: Iterable[int]) -> MemoryReading:
-    """Sum the memory of these processes: PSS on Linux, USS elsewhere, RSS where that is refused."""
+def memory_bytes(pids: Iterable[int]) -> MemoryReading | None:
+    """Sum the memory of these processes: PSS on Linux, USS elsewhere, RSS where that is refused.
+
+    None if there are none of which anything can be read: that is unknown, and not 0.
+    """
     readings = [reading for pid in pids if (reading := _memory_of(pid))]
-    methods = sorted({reading.method for reading in readings}) or [_preferred_method()]
+    if not readings:
+        return None
+    methods = sorted({reading.method for reading in readings})
     return MemoryReading(sum(reading.bytes for reading in readings), " + ".join(methods))
 
 
@@ -147,7 +161,8 @@ class PeakSampler:
 
     def __init__(self, pid: int, interval_s: float = 0.02) -> None:
         self.pid, self.interval_s = pid, interval_s
-        self.peak_bytes, self.samples, self.method = 0, 0, ""
+        self.peak_bytes: int | None = None  # as long as nothing could be read
+        self.samples, self.method = 0, ""
         self._pids: list[int] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"memory of {pid}", daemon=True)
@@ -175,13 +190,9 @@ class PeakSampler:
         if look_for_children:
             self._pids = [process.pid for process in descendants(self.pid)]
         reading = memory_bytes(self._pids)
-        if reading.bytes >= self.peak_bytes:
+        if reading and reading.bytes >= (self.peak_bytes or 0):
             self.peak_bytes, self.method = reading.bytes, reading.method
         self.samples += 1
-
-
-def _preferred_method() -> str:
-    return "PSS" if sys.platform == "linux" else "USS"
 
 
 def _memory_of(pid: int) -> MemoryReading | None:

@@ -108,7 +108,8 @@ def ask_each(
     def asked(plan: Plan) -> Compared:
         try:
             with deploy(plan, progress=progress) as deployment:
-                return Compared(plan, ask(deployment, prompt, **options), deployment.memory().bytes)
+                answer, memory = ask(deployment, prompt, **options), deployment.memory()
+                return Compared(plan, answer, memory.bytes if memory else None)
         except WorkbenchError as error:
             return Compared(plan, failure=str(error))
 

@@ -23,17 +23,16 @@ Progress = Callable[[float | None, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Drawn(OfPlan):
-    """One request's pictures. peak_bytes: of the server's memory meanwhile."""
+    """One request's pictures. peak_bytes: of the server's memory meanwhile, None where nobody may look."""
 
     imagined: Imagined
-    peak_bytes: int
+    peak_bytes: int | None
 
     @property
     def measured(self) -> Mapping[str, float]:
         """The same quantities as they came out; without a step, where there was only one."""
-        found = {"image": self.imagined.took_s, self.memory_name: float(self.peak_bytes)}
-        step = self.imagined.step_s
-        return found if step is None else {"step": step, **found}
+        found = {"step": self.imagined.step_s, "image": self.imagined.took_s, self.memory_name: self.peak_bytes}
+        return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def draw(deployment: Deployment, plan: Plan, prompt: str, **asked: Any) -> Drawn:
@@ -97,9 +96,9 @@ def values(found: list[Sitting]) -> dict[str, Measured]:
     return {name: one for name, one in made.items() if one}
 
 
-def peak_memory(deployment: Deployment) -> Measured:
-    """The peak while the pictures that were planned for are made."""
+def peak_memory(deployment: Deployment) -> Measured | None:
+    """The peak while the pictures that were planned for are made; None where nobody may look at the server."""
     with PeakSampler(deployment.state.root_pid()) as sampler:
         deployment.imagine(PROMPT, seed=_new_seed(), **planned(deployment))
     method = f"peak {sampler.method} of the server's process tree over one request, {sampler.samples} readings"
-    return Measured((float(sampler.peak_bytes),), "B", method)
+    return None if sampler.peak_bytes is None else Measured((float(sampler.peak_bytes),), "B", method)

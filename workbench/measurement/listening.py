@@ -19,19 +19,20 @@ from workbench.planning import Plan
 
 @dataclass(frozen=True, slots=True)
 class Listened(OfPlan):
-    """One engine's transcript. took_s: seconds of work; peak_bytes: of the server's memory meanwhile; errors: beside
-    what is really said, None where nobody knows."""
+    """One engine's transcript. took_s: seconds of work; peak_bytes: of the server's memory meanwhile, None where nobody
+    may look; errors: beside what is really said, None where nobody knows."""
 
     transcript: Transcript
     took_s: float
-    peak_bytes: int
+    peak_bytes: int | None
     errors: WordErrors | None = None
 
     @property
     def measured(self) -> Mapping[str, float]:
         """The same quantities as they came out; a window that was only begun costs the encoder all the same."""
         windows = math.ceil(self.transcript.duration_s / WINDOW_S)
-        return {"window": self.took_s / windows, self.memory_name: float(self.peak_bytes)}
+        found = {"window": self.took_s / windows, self.memory_name: self.peak_bytes}
+        return {name: float(value) for name, value in found.items() if value is not None}
 
     @property
     def real_time_factor(self) -> float:

@@ -154,7 +154,7 @@ def _lap(found: Pick, candidate: Candidate, repeats: int, ledger: Ledger, report
     except WorkbenchError as error:
         return Lap(candidate.label, candidate.score.value, None, str(error))
     score = _SCORES[found.use.goal](result)
-    return Lap(candidate.label, candidate.score.value, score, others=result.environment[OTHERS])
+    return Lap(candidate.label, candidate.score.value, score, others=result.environment.get(OTHERS, 0.0))
 
 
 def _again(plan: Plan) -> Plan:

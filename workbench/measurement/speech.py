@@ -62,15 +62,15 @@ def values(found: list[Reading]) -> dict[str, Measured]:
     }
 
 
-def peak_memory(deployment: Deployment, recording: Path) -> Measured:
-    """The peak over five minutes of sound: the recording again and again."""
+def peak_memory(deployment: Deployment, recording: Path) -> Measured | None:
+    """The peak over five minutes of sound: the recording again and again; None where nobody may look at the server."""
     with TemporaryDirectory() as folder:
         long = Path(folder) / "long.wav"
         _repeat(recording, PEAK_S, long)
         with PeakSampler(deployment.state.root_pid()) as sampler:
             deployment.transcribe(long)
     method = f"peak {sampler.method} of the server's process tree over {PEAK_S:g} s, {sampler.samples} readings"
-    return Measured((float(sampler.peak_bytes),), "B", method)
+    return None if sampler.peak_bytes is None else Measured((float(sampler.peak_bytes),), "B", method)
 
 
 def sample() -> Path:

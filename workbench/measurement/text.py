@@ -91,7 +91,8 @@ def measure(
     plan = deployment.plan_dict
     workload, engine = Workload(**plan["workload"]), engines.get(plan["engine"])
     with alone(report), failures.explained(deployment.state):
-        others = BusyMeter(deployment.pids())
+        pids = deployment.pids()
+        others = BusyMeter(pids)
         if "transcribe" in engine.capabilities:
             samples, values = _speech(deployment, recording, repeats, peak_memory, report)
         elif "imagine" in engine.capabilities:
@@ -99,7 +100,9 @@ def measure(
         else:
             samples, values = _text(deployment, repeats, peak_memory, report)
     report(1.0, "measured")
-    environment, created = {**environment_of(plan), OTHERS: round(others.cores(), 2)}, now()
+    environment, created = environment_of(plan), now()
+    if pids:  # else the server counts as another, and nobody can say what others used
+        environment[OTHERS] = round(others.cores(), 2)
     ledger = ledger or Ledger()
     ledger.predict(plan, deployment.predictions)  # it is there already, unless the ledger was moved since
     number = ledger.measure(plan["id"], created, environment, values)
@@ -120,7 +123,7 @@ def _text(
     values = {**_values(samples, cpu_cores), **(measured(batches) if batches else {})}
     if peak_memory:
         report(0.8, f"longest prompt: {context - PEAK_ANSWER_TOKENS} tokens")
-        values = {memory_name(deployment.predictions): _peak_memory(deployment, context, options), **values}
+        values = {**_named(deployment, _peak_memory(deployment, context, options)), **values}
     return samples, values
 
 
@@ -132,7 +135,7 @@ def _speech(
     values = speech.values(samples)
     if peak_memory:
         report(0.7, f"{speech.PEAK_S:g} s of sound")
-        values = {memory_name(deployment.predictions): speech.peak_memory(deployment, path), **values}
+        values = {**_named(deployment, speech.peak_memory(deployment, path)), **values}
     return samples, values
 
 
@@ -143,8 +146,13 @@ def _images(
     values = images.values(samples)
     if peak_memory:
         report(0.8, "peak memory")
-        values = {memory_name(deployment.predictions): images.peak_memory(deployment), **values}
+        values = {**_named(deployment, images.peak_memory(deployment)), **values}
     return samples, values
+
+
+def _named(deployment: Deployment, peak: Measured | None) -> dict[str, Measured]:
+    """The peak of memory under the name of its prediction; nothing where nobody may look at the server."""
+    return {memory_name(deployment.predictions): peak} if peak else {}
 
 
 @contextmanager
@@ -170,8 +178,8 @@ def check_repeats(repeats: int) -> None:
 
 def _latency(
     deployment: Deployment, workload: Workload, repeats: int, options: Mapping[str, object], report: Progress
-) -> tuple[list[Sample], float]:
-    """The samples after one warm-up, and the cores that the server kept busy meanwhile."""
+) -> tuple[list[Sample], float | None]:
+    """The samples after one warm-up, and the cores that the server kept busy meanwhile; None where nobody may look."""
     report(0.0, "warm-up")
     letters = workload.prompt_tokens - template_overhead(deployment)
     run_request(deployment, letters, workload.answer_tokens, seed=1, options=options)
@@ -181,7 +189,7 @@ def _latency(
     for index in range(repeats):
         report(0.1 + 0.7 * index / repeats, f"request {index + 1} of {repeats}")
         samples.append(run_request(deployment, letters, workload.answer_tokens, seed=index + 2, options=options))
-    return samples, (cpu_seconds(pids) - cpu_begin) / (time.perf_counter() - begin)
+    return samples, (cpu_seconds(pids) - cpu_begin) / (time.perf_counter() - begin) if pids else None
 
 
 def _batches(
@@ -200,7 +208,7 @@ def _batches(
     return found
 
 
-def _peak_memory(deployment: Deployment, context: int, options: Mapping[str, object]) -> Measured:
+def _peak_memory(deployment: Deployment, context: int, options: Mapping[str, object]) -> Measured | None:
     """The peak of as many of the longest prompts at once as the deployment was made for.
 
     The pages of the model's file are counted in full even where other servers map the same file.
@@ -212,6 +220,8 @@ def _peak_memory(deployment: Deployment, context: int, options: Mapping[str, obj
         run_batch(deployment, Workload(longest, PEAK_ANSWER_TOKENS), longest, count, seed=1, options=options)
         files = weight_files(Path(file)) if file else []
         shared = sum(shared_bytes(deployment.pids(), one) for one in files)
+    if sampler.peak_bytes is None:
+        return None
     method = (
         f"peak {sampler.method} of the server's process tree over the longest prompt and {PEAK_ANSWER_TOKENS} tokens"
         f"{f', {count} at once' if count > 1 else ''}, "
@@ -220,16 +230,17 @@ def _peak_memory(deployment: Deployment, context: int, options: Mapping[str, obj
     return Measured((float(sampler.peak_bytes + shared),), "B", method)
 
 
-def _values(samples: list[Sample], cpu_cores: float) -> dict[str, Measured]:
+def _values(samples: list[Sample], cpu_cores: float | None) -> dict[str, Measured]:
     def each(read: Callable[[Sample], float], unit: str, method: str) -> Measured:
         return Measured(tuple(read(sample) for sample in samples), unit, method)
 
+    cpu = "CPU time of the server ÷ wall time of all measured requests"
     return {
         "prefill": each(lambda s: s.prefill_tok_per_s, "tok/s", "prompt tokens ÷ time to first token, at the client"),
         "decode": each(lambda s: 1 / s.tpot_s, "tok/s", "output tokens after the first ÷ their time, at the client"),
         "ttft": each(lambda s: s.ttft_s, "s", "request sent to first token received"),
         "tpot": each(lambda s: s.tpot_s, "s", "mean time per output token after the first"),
-        "cpu": Measured((cpu_cores,), "cores", "CPU time of the server ÷ wall time of all measured requests"),
+        **({} if cpu_cores is None else {"cpu": Measured((cpu_cores,), "cores", cpu)}),
     }  # fmt: skip
 
 

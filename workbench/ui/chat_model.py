@@ -222,7 +222,8 @@ class Chat(Stepwise):
     def _ended(self, name: str, reply: Reply, asked: Asked, *, stopped: bool) -> Reply:
         room, most = self.plans[name].settings.context, asked.options["max_tokens"]
         ending, note = conversation.ended(reply.answer, stopped=stopped, context=room, most_tokens=most)
-        return replace(reply, ending=ending, note=note, memory_bytes=self.running[name].memory().bytes)
+        memory = self.running[name].memory()
+        return replace(reply, ending=ending, note=note, memory_bytes=memory.bytes if memory else None)
 
     def _let_go_of_the_dead(self, turn: Turn) -> None:
         dead = [name for name, reply in turn.replies.items() if isinstance(reply.error, ServerDied)]

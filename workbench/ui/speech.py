@@ -156,7 +156,8 @@ def _table(found: list[Listened]) -> str:
             "unknown" if one.errors is None else f"{one.errors.errors} of {one.errors.wanted}",
             format_value(one.took_s, "s"), f"{one.real_time_factor:.3f}",
             format_value(one.measured["window"], "s"), pieces.estimate(one.predicted["window"]),
-            format_value(one.peak_bytes, "B"), pieces.estimate(one.predicted[one.memory_name]),
+            "unknown" if one.peak_bytes is None else format_value(one.peak_bytes, "B"),
+            pieces.estimate(one.predicted[one.memory_name]),
         )
         for one in found
     ]  # fmt: skip

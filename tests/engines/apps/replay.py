@@ -25,19 +25,23 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 @dataclass
 class Replay:
-    """The exchanges of a fixture. state: what `when` is compared with; asked: every request as (method, path, body)."""
+    """The exchanges of a fixture. state: what `when` is compared with; asked: every request as (method, path, body);
+    keys: with each path, the Authorization that came with it."""
 
     exchanges: list[dict[str, Any]]
     state: str = "idle"
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    keys: list[tuple[str, str]] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     address: str = ""
 
-    def answer(self, method: str, path: str, body: Any) -> dict[str, Any]:
+    def answer(self, method: str, path: str, body: Any, key: str) -> dict[str, Any]:
         """The first exchange that fits; 599 for a question that nobody recorded."""
         self.asked.append((method, path, body))
+        self.keys.append((path, key))
         for exchange in self.exchanges:
-            if self._fits(exchange, method, path, body):
+            right_key = exchange.get("unless_key") != key
+            if right_key and self._fits(exchange, method, path, body):
                 if exchange.get("once"):
                     self.exchanges.remove(exchange)
                 self.state = exchange.get("then", self.state)
@@ -93,7 +97,10 @@ def _handler(replay: Replay) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def _reply(self) -> None:
             body = self._body()
-            exchange = replay.answer(self.command, self.path.partition("?")[0], body)
+            exchange = replay.answer(
+                self.command, self.path.partition("?")[0], body, self.headers.get("Authorization", "")
+            )
+            time.sleep(exchange.get("after_s", 0))
             if "messages" in exchange:
                 self._talk(exchange)
                 return

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from dataclasses import replace
+from threading import Timer
 
 import pytest
 
 from tests.engines.apps.conftest import Serve, app_of, wanted
 from tests.engines.apps.replay import fixture, load, serving
 from workbench import engines
-from workbench.engines.apps.holding import Held, hold
+from workbench.engines.apps.holding import hold
 from workbench.errors import (
     AppRefused,
     AssetUnavailable,
@@ -23,6 +27,7 @@ from workbench.errors import (
 )
 
 APPS = list(engines.APPS)
+LOADING = [name for name in APPS if name != "jan"]  # its window loads nothing for others
 
 
 def with_trap(trap: str) -> list[str]:
@@ -150,11 +155,10 @@ def test_a_model_is_held_with_its_context_proven_and_given_back(name: str, serve
     assert held.served == recorded["served"]
     assert replay.bodies("POST", "/v1/chat/completions"), "the context was read without a request of a client's kind"
     if name == "jan":  # its window tells no context and unloads nothing
-        assert held == Held(app, recorded["served"], None, ours=False)
+        assert (held.served, held.context) == (recorded["served"], None)
         assert any("does not say which context" in line and "8192" in line for line in lines)
         return held.give_back()
     assert held.context == recorded["context"]
-    assert held.ours
     assert app.is_loaded(held.served)
     held.give_back()
     assert not app.is_loaded(held.served)
@@ -178,12 +182,11 @@ def test_less_context_than_asked_for_is_an_error_with_both_numbers_and_a_fix(nam
 def test_what_somebody_else_loaded_is_used_and_left_alone(name: str, serve: Serve) -> None:
     app, replay = serve(name, "loaded_before")
     held = hold(app, wanted(name), lambda _: None)
-    assert not held.ours
     assert (held.context or 0) > wanted(name).context
     held.give_back()
     unloading = ("unload", "shutdown")
     assert not [path for _, path, _ in replay.asked if any(word in path for word in unloading)]
-    assert not [body for body in replay.bodies("POST", "/api/generate") if body.get("keep_alive") == 0]
+    assert not replay.bodies("POST", "/api/generate"), "nor does it stay longer than whoever loaded it wants"
 
 
 @pytest.mark.parametrize("name", with_trap("loaded_before_short"))
@@ -225,11 +228,95 @@ def test_an_app_that_went_away_is_named(name: str) -> None:
         app.models()
 
 
-def test_a_key_that_is_wanted_is_asked_for_and_sent(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    app, _ = serve("jan", "wants_key")
+def test_a_key_is_sent_once_it_is_wanted_and_not_before(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, replay = serve("jan", "wants_key")
     with pytest.raises(AppRefused, match="Missing authorization header") as caught:
         app.running_version()
     assert "key" in caught.value.fix
     monkeypatch.setenv("JAN_API_KEY", "secret")
-    assert type(app)().api_key == "secret"
-    assert app_of("localai").api_key == "none"
+    app, replay = serve("jan", "wants_key")
+    assert app.running_version() == ""
+    assert replay.keys == [("/v1/models", ""), ("/v1/models", "Bearer secret")]
+    assert app.api_key == "secret"
+
+
+@pytest.mark.parametrize("name", APPS)
+def test_an_app_that_wants_no_key_is_told_none(name: str, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("LM_API_TOKEN", *(f"{one.upper().replace('-', '_')}_API_KEY" for one in APPS)):
+        monkeypatch.setenv(variable, "secret")
+    app, replay = serve(name)
+    assert engines.get(name).available().ok
+    hold(app, wanted(name), lambda _: None).give_back()
+    assert replay.keys
+    assert not [key for _, key in replay.keys if "secret" in key]
+    assert app.api_key == "none"
+
+
+# -- several deployments, and other people ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LOADING)
+def test_the_last_of_our_deployments_gives_the_model_back_whoever_loaded_it(name: str, serve: Serve) -> None:
+    app, replay = serve(name)
+    first = hold(app, wanted(name), lambda _: None)
+    second = hold(type(app)(replay.address), wanted(name), lambda _: None)
+    first.give_back()
+    assert second.app.is_loaded(second.served)
+    assert not replay.bodies("DELETE", "/api/delete"), "a variant that is still used"
+    assert second.app.lost(second.served, wanted(name)) == ""
+    second.give_back()
+    assert not app.is_loaded(first.served)
+
+
+@pytest.mark.parametrize("name", LOADING)
+def test_what_is_not_loaded_any_more_is_not_unloaded_and_everything_else_is_set_back(name: str, serve: Serve) -> None:
+    """It was evicted, and what is there in its place is somebody else's."""
+    app, replay = serve(name)
+    held = hold(app, wanted(name), lambda _: None)
+    replay.state = "configured" if name == "localai" else "idle"
+    replay.asked.clear()
+    held.give_back()
+    assert not [path for method, path, _ in replay.asked if method == "POST"]
+    if name == "localai":
+        assert replay.state == "idle", "its configuration"
+    if name == "ollama":
+        assert replay.bodies("DELETE", "/api/delete") == [{"model": held.served}]
+
+
+@pytest.mark.parametrize("name", LOADING)
+def test_a_load_that_is_interrupted_is_undone(name: str, serve: Serve) -> None:
+    app, replay = serve(name)
+    loads = {"ollama": "/api/generate", "lm-studio": "/api/v1/models/load", "localai": "/backend/load"}
+    loading = next(one for one in replay.exchanges if one["path"] == loads.get(name, "/v1/internal/model/load"))
+    loading["after_s"] = 0.4
+    Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        hold(app, wanted(name), lambda _: None)
+    assert replay.state == "idle"
+    assert not app.is_loaded(fixture(name)["served"])
+
+
+def test_a_load_that_cannot_be_waited_for_is_said(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, replay = serve("lm-studio")
+    next(one for one in replay.exchanges if one["path"] == "/api/v1/models/load")["after_s"] = 2.0
+    monkeypatch.setattr("workbench.engines.apps.holding.UNLOAD_S", 0.1)
+    Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(StopFailed, match="LM Studio was still loading deepseek-r1"):
+        hold(app, wanted("lm-studio"), lambda _: None)
+
+
+@pytest.mark.parametrize("name", LOADING)
+def test_what_is_no_longer_in_force_is_said(name: str, serve: Serve) -> None:
+    app, replay = serve(name)
+    asked = wanted(name)
+    held = hold(app, asked, lambda _: None)
+    assert app.lost(held.served, asked) == ""
+    less = replace(asked, context=2 * asked.context)  # as if it had fallen to half
+    assert f"{asked.context} tokens; {less.context} were asked for" in app.lost(held.served, less)
+    replay.state = "configured" if name == "localai" else "idle"
+    lost = app.lost(held.served, asked)
+    if name in ("ollama", "localai"):
+        assert lost == "", "the next request loads it again with the same context"
+    else:
+        assert f"no longer holds {held.served}" in lost
+    held.give_back()

@@ -12,6 +12,8 @@ from workbench.engines.apps.contract import Wanted
 from workbench.engines.apps.holding import hold
 from workbench.errors import EngineUnavailable
 
+LOOPBACK = ("--listen-host", "127.0.0.1")
+
 
 def program(folder: Path, name: str, text: str) -> Path:
     """A program on PATH."""
@@ -96,7 +98,7 @@ def test_textgen_is_started_from_the_folder_that_the_environment_names(
     start = app.start(Wanted("x.gguf", 512), 12345, "")
     assert start is not None
     assert start.folder == str(tmp_path)
-    assert start.argv == (str(python), "server.py", "--api", "--nowebui", "--api-port", "12345")
+    assert start.argv == (str(python), "server.py", "--api", "--nowebui", *LOOPBACK, "--api-port", "12345")
 
 
 def test_jan_lists_and_serves_through_its_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ def test_pictures_come_with_their_seeds(name: str, serve: Any) -> None:
     assert events[-1].seed == 7 and events[-1].pixels.shape == (8, 8, 3) and events[-1].pixels[0, 0, 0] == 200
     steps = [(one.number, one.of) for one in events if isinstance(one, Step)]
     assert steps == ([(1, 2), (2, 2)] if name == "comfyui" else [])
-    found.unload(fixture(name)["model"])
+    found.unload(fixture(name)["model"], 1.0)
     assert replay.asked[-1][1] in ("/free", "/api/v2/models/empty_model_cache")
 
 

@@ -5,9 +5,7 @@ Proxies of the environment are ignored: what is meant for this computer stays on
 
 from __future__ import annotations
 
-import json
 import socket
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -19,17 +17,18 @@ LOOPBACK = ("localhost", "::1")
 
 
 class Client:
-    """Requests to the app `title` at `address` ("host:port"), with its key if it wants one."""
+    """Requests to the app `title` at `address` ("host:port"). Its key is sent once it was asked for, and not before:
+    what listens there need not be the app, and need not want one. wanted_key: the key, if it was asked for."""
 
     def __init__(self, title: str, address: str, api_key: str = "") -> None:
         self.title, self.address, self._api_key = title, address, api_key
+        self.wanted_key = ""
 
     @cached_property
     def _http(self) -> Any:
         import httpx2  # a fifth of a second; not every look at an app gets this far
 
-        headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
-        return httpx2.Client(base_url=f"http://{self.address}", headers=headers, trust_env=False, timeout=QUICK_S)
+        return httpx2.Client(base_url=f"http://{self.address}", trust_env=False, timeout=QUICK_S)
 
     def listens(self) -> bool:
         """Whether anybody answers there; says nothing of who it is."""
@@ -49,8 +48,8 @@ class Client:
         return self._json("POST", path, json={} if body is None else body, timeout=timeout_s)
 
     def patch(self, path: str, body: Any) -> Any:
-        """What the app says to this change."""
-        return self._json("PATCH", path, json=body)
+        """What the app says to this change; LocalAI reads all its models again before it answers."""
+        return self._json("PATCH", path, json=body, timeout=LOAD_S)
 
     def put(self, path: str, body: Any = None) -> Any:
         """What the app says to this."""
@@ -67,23 +66,6 @@ class Client:
         """The HTTP status alone."""
         return int(self._send(method, path).status_code)
 
-    def lines(self, path: str, body: Any) -> Iterator[dict[str, Any]]:
-        """A stream of JSON objects, one to a line; an error inside it is raised. Raises also when it is cut off."""
-        import httpx2
-
-        try:
-            with self._http.stream("POST", path, json=body, timeout=LOAD_S) as answer:
-                if answer.status_code >= 400:
-                    answer.read()
-                    raise self._refused(answer)
-                for line in filter(None, answer.iter_lines()):
-                    said = json.loads(line)
-                    if said.get("error"):
-                        raise AppRefused(f"{self.title} says: {said['error']}.")
-                    yield said
-        except (httpx2.HTTPError, ValueError) as error:
-            raise EngineUnavailable(f"The answer of {self.title} was cut off: {error}.") from error
-
     def _json(self, method: str, path: str, **options: Any) -> Any:
         answer = self._send(method, path, **options)
         if answer.status_code >= 400:
@@ -97,7 +79,12 @@ class Client:
         import httpx2
 
         try:
-            return self._http.request(method, path, **options)
+            answer = self._http.request(method, path, **options)
+            if answer.status_code == 401 and self._api_key and not self.wanted_key:
+                self.wanted_key = self._api_key
+                self._http.headers["Authorization"] = f"Bearer {self._api_key}"
+                return self._http.request(method, path, **options)
+            return answer
         except httpx2.HTTPError as error:
             raise EngineUnavailable(
                 f"{self.title} does not answer at {self.address}: {error or type(error).__name__}.",

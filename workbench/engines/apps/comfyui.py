@@ -62,8 +62,8 @@ class ComfyUI(FolderApp, ImageApp):
         known = self.client.get("/object_info/KSampler")["KSampler"]["input"]["required"]["sampler_name"][0]
         return tuple(known)
 
-    def unload(self, served: str) -> None:
-        self.client.post("/free", {"unload_models": True, "free_memory": True})
+    def unload(self, served: str, timeout_s: float) -> None:
+        self.client.post("/free", {"unload_models": True, "free_memory": True}, timeout_s)
 
     # -- drawing -----------------------------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ from workbench.errors import ContextTooShort, UnknownName, UsageError
 
 #: Called with the fraction done, None where the app does not say, and what is going on.
 Progress = Callable[[float | None, str], None]
+#: Time (s) for an app to let go of a model; LocalAI waits 30 s for one that is busy.
+UNLOAD_S = 35.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +79,15 @@ class App(ABC):
     """One app on this computer, at one address.
 
     program: what it is called on PATH; holds_one: it keeps one model at a time, so loading another drops it;
-    prefers_start: what we start ourselves can do more than what runs; benchmark_options: as for an engine.
-    Where it listens and the key it wants are read from NAME_HOST and NAME_API_KEY of the environment (OLLAMA_HOST …).
+    prefers_start: what we start ourselves can do more than what runs; names_ours: what it lists as loaded under the
+    name that `load` or `join` returns was loaded for us; loads_again: with the context that was proven, at the next
+    request, what it dropped; benchmark_options: as for an engine.
+    Where it listens and the key it may want are read from NAME_HOST and NAME_API_KEY of the environment (JAN_HOST …).
     """
 
     name: str
     program = ""
-    holds_one = prefers_start = False
+    holds_one = prefers_start = names_ours = loads_again = False
     benchmark_options: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, address: str = "", api_key: str = "") -> None:
@@ -104,12 +108,16 @@ class App(ABC):
         """The environment variable that says where it listens."""
         return f"{self.name.upper().replace('-', '_')}_HOST"
 
+    @property
+    def key_variables(self) -> tuple[str, ...]:
+        """The environment variables that may hold its key; the first that is set counts."""
+        return (f"{self.variable.removesuffix('HOST')}API_KEY",)
+
     @cached_property
     def client(self) -> Client:
         """Requests to it; raises UsageError when the environment names another computer."""
         written = self._address or os.environ.get(self.variable, "")
-        key = self._api_key or os.environ.get(self.variable.removesuffix("HOST") + "API_KEY", "")
-        self._api_key = key
+        key = self._api_key or next(filter(None, map(os.environ.get, self.key_variables)), "")
         return Client(self.title, loopback(written, self.variable, self.entry.port), key)
 
     @property
@@ -119,8 +127,8 @@ class App(ABC):
 
     @property
     def api_key(self) -> str:
-        """The key for it; some text where it wants none, as clients insist on one."""
-        return (self.client and self._api_key) or "none"
+        """The key it has wanted so far; some text where it wants none, as clients insist on one."""
+        return self.client.wanted_key or "none"
 
     # -- is it there -------------------------------------------------------------------------------------------
 
@@ -140,6 +148,10 @@ class App(ABC):
         """The program that starts it, None if it is not there."""
         return shutil.which(self.program) if self.program else None
 
+    def installed_version(self) -> str:
+        """The version that would be started, "" where only a running one tells."""
+        return ""
+
     def install_hint(self) -> str:
         """How to install it on this system."""
         system = catalog.this_platform()
@@ -147,7 +159,8 @@ class App(ABC):
         return f"Install it: {how}" if how else f"It does not run on {system}; see {self.entry.homepage}."
 
     def start(self, wanted: Wanted, port: int, api_key: str) -> Start | None:
-        """How to start it on this port; None if it is not installed or cannot be a process of ours."""
+        """How to start it on this port; None if it is not installed or cannot be a process of ours. Raises UsageError
+        when its own settings would have other computers reach it."""
         return None
 
     # -- its models --------------------------------------------------------------------------------------------
@@ -178,9 +191,24 @@ class App(ABC):
 
     # -- loading, and proof of it ------------------------------------------------------------------------------
 
+    def full_name(self, name: str) -> str:
+        """One name for all that mean the same model."""
+        return name
+
     def served_as(self, wanted: Wanted) -> str:
         """What requests will call the model; asks nobody."""
         return wanted.model
+
+    def prepare(self, model: AppModel, wanted: Wanted, changed: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What `load` or `join` will have changed in the app beside loading, read before they do; `restore` gets it.
+
+        changed: what this said for deployments of ours that have not been undone.
+        """
+        return changed
+
+    def restore(self, changed: Mapping[str, Any]) -> None:
+        """Set back what was changed; the model is unloaded, or stays for somebody else."""
+        return
 
     @abstractmethod
     def load(self, model: AppModel, wanted: Wanted) -> str:
@@ -190,25 +218,28 @@ class App(ABC):
         """Use a model that is loaded already, and return what requests call it."""
         return model.served_as
 
-    def leave(self, served: str) -> None:
-        """Undo `join`; the model stays loaded."""
-        return
-
     @abstractmethod
-    def unload(self, served: str) -> None:
-        """Ask the app to unload what `load` loaded."""
+    def unload(self, served: str, timeout_s: float) -> None:
+        """Ask the app to unload what `load` loaded; it may take that long to answer."""
 
     def is_loaded(self, served: str) -> bool:
-        """Whether the app still holds it in memory."""
+        """Whether the app holds it in memory."""
         return any(model.loaded and model.served_as == served for model in self.models())
 
     def context(self, served: str) -> int | None:
         """Tokens of context in force for one request, None where the app does not say."""
         return next((model.context for model in self.models() if model.loaded and model.served_as == served), None)
 
-    def keep(self, served: str) -> None:
-        """Tell the app, now and then, that the model is still wanted."""
-        return
+    def lost(self, served: str, wanted: Wanted) -> str:
+        """Why requests are no longer answered as was proven when it was loaded; empty while they are."""
+        if not self.is_loaded(served):
+            again = "at the next request it may load it again, with a context that nobody has proven"
+            return "" if self.loads_again else f"{self.title} no longer holds {served} in memory; {again}."
+        try:
+            self.check_context(self.context(served), wanted, lambda _: None)
+        except ContextTooShort as error:
+            return str(error)
+        return ""
 
     def ask(self, served: str) -> Any:
         """One token through the interface that clients use: what that changes must show in `context`."""

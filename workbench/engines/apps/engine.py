@@ -18,8 +18,8 @@ from typing import Any
 
 from workbench import catalog, models
 from workbench.engines import llamacpp_memory, llamacpp_speed
-from workbench.engines.apps.contract import App, AppModel, Progress, Start, Wanted
-from workbench.engines.apps.holding import UNLOAD_S
+from workbench.engines.apps.client import LOAD_S
+from workbench.engines.apps.contract import UNLOAD_S, App, AppModel, Progress, Start, Wanted
 from workbench.engines.contract import Availability, Launch, Settings, TextEngine
 from workbench.errors import EngineUnavailable, UnknownName, UsageError, WorkbenchError
 from workbench.evidence import Basis, Breakdown, Estimate
@@ -29,6 +29,8 @@ from workbench.models import Model, gguf_file
 API_KEY = "WORKBENCH_API_KEY"
 #: From SIGTERM to SIGKILL (s): an app takes its time to unload a model, and is asked whether it did.
 ENDS_WITHIN_S = UNLOAD_S + 5
+#: An app may have to be started before it loads a model.
+START_TIMEOUT_S = LOAD_S + 120
 #: How far a described file may be from the size the app tells before it counts as another model.
 SAME_SIZE = 0.1
 
@@ -62,12 +64,14 @@ class InApp:
                     True, self._version_note(version), version=f"{version or 'running'} {self._where()}"
                 )
             self.app.check()
+            program = self.app.installed()
+            if program and self.app.start(Wanted("", 0), 0, ""):
+                version = self.app.installed_version()
+                note, told = self._version_note(version), f"{version} installed" if version else "installed"
+                return Availability(True, note, version=f"{told}, started when asked for ({program})")
         except WorkbenchError as error:
             move = f"Set {self.app.variable} to where {self.app.title} answers."
             return Availability(False, error.what, error.fix or move)
-        program = self.app.installed()
-        if program and self.app.start(Wanted("", 0), 0, ""):
-            return Availability(True, version=f"installed, started when asked for ({program})")
         if program:
             return Availability(False, f"{self.app.title} does not run.", f"Start it: {self.app.entry.start}")
         return Availability(False, f"{self.app.title} is not installed.", self.app.install_hint())
@@ -84,7 +88,7 @@ class InApp:
         known = self.app.entry.known_versions
         if not version or not known or any(version.startswith(one) for one in known):
             return ""
-        return f"{self.app.title} {version} runs; what is known of it is from {', '.join(known)}."
+        return f"{self.app.title} {version} is here; what is known of it is from {', '.join(known)}."
 
 
 class AppEngine(InApp, TextEngine):
@@ -96,6 +100,7 @@ class AppEngine(InApp, TextEngine):
 
     keeps_models = True
     unload_s = UNLOAD_S
+    start_timeout_s = START_TIMEOUT_S
 
     def __init__(self, app: App) -> None:
         self.app, self.name, self.title = app, app.name, app.title
@@ -187,10 +192,10 @@ class AppEngine(InApp, TextEngine):
         wanted = Wanted(model.name, settings.context, settings.concurrency, settings.threads, model.path)
         served, start, address, key = self.app.served_as(wanted), None, "", ""
         if self._attaches():
-            address, key = self.app.client.address, self.app.api_key
             with suppress(UnknownName):
                 listed = self.app.find(model.name)
                 served = listed.served_as if listed.loaded and listed.id else served
+            address, key = self.app.client.address, self.app.api_key  # which it has asked for by now, if it wants one
         else:
             key, address = api_key, f"127.0.0.1:{free_port()}"
             start = self.app.start(wanted, int(address.rpartition(":")[2]), api_key)
@@ -199,7 +204,7 @@ class AppEngine(InApp, TextEngine):
         return Launch(
             argv, {**(start.env if start else {}), API_KEY: key},
             base_url=f"http://{address}/v1", api_key=key, served_model=served,
-            app_port=int(address.rpartition(":")[2]), app_program=self.app.program, ends_within_s=ENDS_WITHIN_S,
+            app_port=int(address.rpartition(":")[2]), ends_within_s=ENDS_WITHIN_S,
         )  # fmt: skip
 
 

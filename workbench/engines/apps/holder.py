@@ -1,8 +1,9 @@
 """The process that a deployment of an app consists of: it holds one model in the app, and answers for it.
 
 It starts the app if that does not run, has it load the model, proves the context in force, and from then on answers
-`/health` on a port of its own. It ends with an error when the app goes away, and on SIGTERM it gives the model back:
-exit status NOT_GIVEN_BACK says that the app still held it. Requests for the model go to the app, never through here.
+`/health` on a port of its own, and proves the context again and again. It ends with an error when the app goes away or
+no longer holds what was proven, and on SIGTERM it gives the model back: exit status NOT_GIVEN_BACK says that the app
+still held it. Requests for the model go to the app, never through here.
 
     python -P -m workbench.engines.apps.holder ORDERS         (see `engine.Orders`; the app's key is in the environment)
 """
@@ -22,11 +23,12 @@ from typing import Any
 from workbench import engines
 from workbench.engines.apps.contract import App
 from workbench.engines.apps.engine import API_KEY, AppEngine, Orders
-from workbench.engines.apps.holding import Held, hold, started
-from workbench.errors import EngineUnavailable, StartFailed, WorkbenchError
+from workbench.engines.apps.holding import Held, end_with_parent, hold, started
+from workbench.errors import EngineUnavailable, ServerDied, StartFailed, StopFailed, WorkbenchError
 
 NOT_GIVEN_BACK = 75  # EX_TEMPFAIL
-LOOK_S, KEEP_S = 1.0, 60.0
+LOOK_S, PROVE_S = 1.0, 5.0
+LOOKS = 3  # an app that is busy may answer late, or with half of what it knows
 START_S = 120.0
 
 
@@ -36,9 +38,9 @@ class _Stop(BaseException):
 
 def main() -> int:
     """Hold the model named in the orders until told to stop; the exit status."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _on_signal)
-    orders, child, held = Orders.from_json(sys.argv[1]), None, None  # what there is to undo grows as it is done
+    _on_end(_on_signal)
+    end_with_parent()  # told, and not killed as the watchdog has it: there is a model to give back
+    orders, child, held, status = Orders.from_json(sys.argv[1]), None, None, 1  # what is to be undone grows as we go
     try:
         engine = engines.get(orders.app)
         assert isinstance(engine, AppEngine)  # noqa: S101 - the orders come from one
@@ -46,21 +48,23 @@ def main() -> int:
         child = started(app, orders.start, START_S) if orders.start else None
         held = _hold(app, orders)
         _say(f"{app.title} serves {held.served} at {orders.address}, context {held.context or 'unknown'}")
-        _watch(app, held, child, _answer_health(orders.port))
+        _watch(held, orders, child, _answer_health(orders.port))
         return 1
     except _Stop:
-        return _give_back(held, child, orders.unload_s)
+        status = 0
     except Exception as error:  # noqa: BLE001 - an answer of another form than known is no reason to leave things loaded
         _say(f"error: {error}" if isinstance(error, WorkbenchError) else f"error: unexpected answer, {error!r}")
-        return _give_back(held, child, orders.unload_s) or 1
+        status = NOT_GIVEN_BACK if isinstance(error, StopFailed) else 1
+    return _give_back(held, child, orders.unload_s) or status
 
 
 def _hold(app: App, orders: Orders) -> Held:
     if orders.start and orders.start.serves_one:  # it was started with the model: nothing to load, and nothing to join
         app.ask(orders.served)
-        held = Held(app, orders.served, app.context(orders.served), ours=False)
+        held = Held(app, orders.served, app.context(orders.served))
         app.check_context(held.context, orders.wanted, _say)
         return held
+    app.running_version()  # what else listens there is asked nothing, and told no key
     held = hold(app, orders.wanted, _say)
     if held.served != orders.served:
         held.give_back()
@@ -82,40 +86,50 @@ def _answer_health(port: int) -> ThreadingHTTPServer:
     return server
 
 
-def _watch(app: App, held: Held, child: subprocess.Popen[bytes] | None, _health: ThreadingHTTPServer) -> None:
-    """Return when the app is gone."""
-    kept = time.monotonic()
+def _watch(held: Held, orders: Orders, child: subprocess.Popen[bytes] | None, _health: ThreadingHTTPServer) -> None:
+    """Return when the app is gone; raises ServerDied when it no longer serves what was proven."""
+    app, proven, doubts = held.app, time.monotonic(), 0
     while app.client.listens() and (child is None or child.poll() is None):
         time.sleep(LOOK_S)
-        if time.monotonic() - kept > KEEP_S:
-            kept = time.monotonic()
-            with suppress(EngineUnavailable):  # busy; the next look tells whether it is gone
-                app.keep(held.served)
+        if held.share and (doubts or time.monotonic() - proven >= PROVE_S):
+            with suppress(EngineUnavailable):  # busy, or gone: the next look tells
+                proven, lost = time.monotonic(), app.lost(held.served, orders.wanted)
+                doubts = doubts + 1 if lost else 0
+            if doubts == LOOKS:
+                raise ServerDied(lost)
     _say(f"error: {app.title} is gone from {app.client.address}.")
 
 
 def _give_back(held: Held | None, child: subprocess.Popen[bytes] | None, timeout_s: float) -> int:
-    """Undo everything; an app of ours takes its models with it when it ends."""
-    with suppress(_Stop):
+    """Undo everything. An app of ours takes its models with it when it ends, and not what was changed in its files."""
+    status = 0
+    _on_end(signal.SIG_IGN)  # it ends already; what ends it before that is SIGKILL
+    try:
+        if held:
+            held.give_back(timeout_s)
+    except WorkbenchError as error:
+        _say(f"error: {error}")
+        status = 0 if child else NOT_GIVEN_BACK
+    finally:
         if child:
             child.terminate()
             child.wait()
-        elif held:
-            try:
-                held.give_back(timeout_s)
-            except WorkbenchError as error:
-                _say(f"error: {error}")
-                return NOT_GIVEN_BACK
-    return 0
+    return status
+
+
+def _on_end(handler: Any) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
 
 
 def _on_signal(_number: int, _frame: Any) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; what ends us for good is SIGKILL
+    _on_end(signal.SIG_IGN)  # once is enough
     raise _Stop
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - the deployment's log
+    with suppress(OSError):  # nobody listens where the watchdog was killed
+        print(text, flush=True)  # noqa: T201 - the deployment's log
 
 
 if __name__ == "__main__":

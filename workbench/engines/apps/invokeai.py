@@ -55,8 +55,8 @@ class InvokeAI(ImageApp):
     def schedulers(self) -> tuple[str, ...]:
         return SCHEDULERS
 
-    def unload(self, served: str) -> None:
-        self.client.post("/api/v2/models/empty_model_cache")
+    def unload(self, served: str, timeout_s: float) -> None:
+        self.client.post("/api/v2/models/empty_model_cache", timeout_s=timeout_s)
 
     # -- drawing -----------------------------------------------------------------------------------------------
 

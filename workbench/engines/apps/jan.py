@@ -11,8 +11,10 @@ from the command line's source of that time; what the window's API lists from sr
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +36,13 @@ class Jan(App):
         home = Path.home() / ".local" / "bin" / "jan"
         return shutil.which(self.program) or (str(home) if home.exists() else None)
 
+    def installed_version(self) -> str:
+        """As its command line tells, "jan 0.7.9"; some of its nightly builds heed neither context nor key."""
+        with suppress(OSError, subprocess.SubprocessError):
+            if (program := self.installed()) and (found := re.search(r"\d+\.\d+\.\d+", _said(program, "--version"))):
+                return found[0]
+        return ""
+
     def install_hint(self) -> str:
         return f"{super().install_hint()}. Its window installs the command `jan` when it is first opened."
 
@@ -54,7 +63,12 @@ class Jan(App):
         file = (f"--model-path={wanted.path}",) if wanted.path else ()
         size, threads = wanted.context * wanted.concurrency, wanted.threads
         argv = (program, "serve", wanted.model, *file, f"--port={port}", f"--ctx-size={size}", f"--threads={threads}")
-        return Start(argv, {"LLAMA_ARG_N_PARALLEL": str(wanted.concurrency)}, serves_one=True)
+        environment = {
+            "LLAMA_ARG_N_PARALLEL": str(wanted.concurrency),
+            "LLAMA_ARG_HOST": "127.0.0.1",  # llama.cpp's server would heed what the shell says
+            "LLAMA_API_KEY": api_key,
+        }
+        return Start(argv, environment, serves_one=True)
 
     # -- its models --------------------------------------------------------------------------------------------
 
@@ -72,7 +86,7 @@ class Jan(App):
     def load(self, model: AppModel, wanted: Wanted) -> str:
         raise UsageError(f"Jan's API does not load {model.name}.", fix="Start it in Jan's window.")
 
-    def unload(self, served: str) -> None:
+    def unload(self, served: str, timeout_s: float) -> None:
         raise UsageError(f"Jan's API does not unload {served}.", fix="Stop it in Jan's window.")
 
     def context(self, served: str) -> int | None:
@@ -90,20 +104,18 @@ class Jan(App):
 
 def _listed(program: str) -> list[dict[str, Any]]:
     try:
-        done = subprocess.run(
-            [program, "models", "list"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-            stdin=subprocess.DEVNULL,
-        )
-        found: list[dict[str, Any]] = json.loads(done.stdout)
+        found: list[dict[str, Any]] = json.loads(_said(program, "models", "list"))
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise EngineUnavailable(
             f"`jan models list` told no models: {error}.", fix="A command line of 0.7.8 to 0.7.9 is known to."
         ) from error
     return found
+
+
+def _said(program: str, *words: str) -> str:
+    return subprocess.run(
+        [program, *words], capture_output=True, text=True, timeout=20, check=True, stdin=subprocess.DEVNULL
+    ).stdout
 
 
 def _file(text: Any) -> Path | None:

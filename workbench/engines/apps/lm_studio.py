@@ -29,6 +29,7 @@ class LMStudio(App):
 
     name = "lm-studio"
     program = "lms"
+    key_variables = ("LM_STUDIO_API_KEY", "LM_API_TOKEN")  # the second is its documentation's
 
     def installed(self) -> str | None:
         home = Path.home() / ".lmstudio" / "bin" / "lms"
@@ -107,8 +108,8 @@ class LMStudio(App):
         body = {"model": model.name, "context_length": wanted.context, "echo_load_config": True}
         return str(self.client.post("/api/v1/models/load", body)["instance_id"])
 
-    def unload(self, served: str) -> None:
-        self.client.post("/api/v1/models/unload", {"instance_id": served})
+    def unload(self, served: str, timeout_s: float) -> None:
+        self.client.post("/api/v1/models/unload", {"instance_id": served}, timeout_s)
 
     def context_fix(self, context: int) -> str:
         return f"Unload it with `lms unload` and deploy again, or load it with `lms load --context-length {context}`."

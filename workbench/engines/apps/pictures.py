@@ -11,9 +11,9 @@ from collections.abc import Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from workbench.engines.apps.contract import App, AppModel, Wanted
+from workbench.engines.apps.contract import UNLOAD_S, App, AppModel, Wanted
 from workbench.engines.apps.engine import InApp, Listed, free_port
-from workbench.engines.apps.holding import UNLOAD_S, started
+from workbench.engines.apps.holding import started
 from workbench.engines.contract import Availability, Engine, Launch, Settings
 from workbench.engines.runtime import Hosted, ImageRuntime, Imagining, Picture, Step, installed
 from workbench.engines.workload import Workload
@@ -86,7 +86,7 @@ class ImageAppEngine(InApp, Engine[Listed]):
             raise EngineUnavailable(available.reason, fix=available.fix)
         hosted = Hosted(self.name, model.name, model.name, settings, port).launch(api_key)
         where = int(self.app.client.address.rpartition(":")[2]) if self._attaches() else None
-        return Launch(hosted.argv, hosted.env, app_port=where, app_program=self.app.program, ends_within_s=UNLOAD_S)
+        return Launch(hosted.argv, hosted.env, app_port=where, ends_within_s=UNLOAD_S)
 
     def runtime(self, path: Path, settings: Settings) -> ImageRuntime:
         """path: what the app calls the model."""
@@ -121,4 +121,4 @@ class ImageAppRuntime(ImageRuntime):
             self._child.terminate()
         else:
             with suppress(WorkbenchError):  # it may be gone
-                self._app.unload(self._model)
+                self._app.unload(self._model, UNLOAD_S)

@@ -4,7 +4,8 @@ Its traps: it answers "OK" to a load that failed, and goes on naming a model tha
 and it says nothing of the context in force. llama.cpp's server, which it runs as a child, says both: that server is
 looked for below the process that listens, and asked. Models of its other loaders are taken at its word.
 
-Source: oobabooga/textgen@ed888c7, docs/12 - OpenAI API.md, modules/api/script.py, modules/llama_cpp_server.py.
+Source: oobabooga/textgen@ed888c7, docs/12 - OpenAI API.md, modules/api/script.py, modules/shared.py,
+modules/llama_cpp_server.py.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import psutil
 from workbench.engines.apps.client import Client
 from workbench.engines.apps.contract import AppModel, FolderApp, Start, Wanted
 from workbench.engines.apps.engine import AppEngine
-from workbench.errors import AppRefused, EngineUnavailable, UnknownName
+from workbench.errors import AppRefused, EngineUnavailable, UnknownName, UsageError
 from workbench.machine import listener, listening_ports
 
 LLAMA_CPP = "llama.cpp"
@@ -49,8 +50,17 @@ class TextGenerationWebui(FolderApp):
     def start(self, wanted: Wanted, port: int, api_key: str) -> Start | None:
         if not (python := self.installed()):
             return None
-        argv = (python, self.script, "--api", "--nowebui", "--api-port", str(port))
+        if (flags := self._flags()) and "--public-api" in flags.read_text().split():
+            raise UsageError(
+                f"{flags} has --public-api, which opens a way to it from everywhere.", fix="Take it out of that file."
+            )
+        argv = (python, self.script, "--api", "--nowebui", "--listen-host", "127.0.0.1", "--api-port", str(port))
         return Start(argv, folder=str(self.folder))
+
+    def _flags(self) -> Path | None:
+        """The file whose words it reads before those of its command line; --listen may be among them."""
+        path = self.folder / "user_data" / "CMD_FLAGS.txt"
+        return path if path.is_file() else None
 
     # -- its models --------------------------------------------------------------------------------------------
 
@@ -117,8 +127,9 @@ class TextGenerationWebui(FolderApp):
             )
         return model.name
 
-    def unload(self, served: str) -> None:
-        self.client.post("/v1/internal/model/unload")
+    def unload(self, served: str, timeout_s: float) -> None:
+        """Whatever is loaded: it has no names for this."""
+        self.client.post("/v1/internal/model/unload", timeout_s=timeout_s)
 
     def _props(self) -> dict[str, Any]:
         """What llama.cpp's server behind it says of itself; nothing if there is none."""

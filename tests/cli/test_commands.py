@@ -47,6 +47,17 @@ def test_any_name_can_be_run_and_stays_inside(command: Command, tiny: Path, home
 # -- deploy, ps, logs, stop ------------------------------------------------------------------------------------
 
 
+def test_memory_that_nobody_may_look_at_is_unknown(
+    command: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = command("deploy", tiny, *FAKE, "--json").json
+    monkeypatch.setattr("workbench.deployment.state.State.server_pids", lambda _: [])
+    assert command("ps", "--json").json[0]["memory_bytes"] is None
+    assert "unknown" in command("ps").out
+    monkeypatch.undo()
+    command("stop", made["id"])
+
+
 def test_a_deployment_from_start_to_stop(command: Command, tiny: Path) -> None:
     made = command("deploy", tiny, *FAKE, "--json").json
     assert list(made) == ["id", "base_url", "api_key", "model"]

@@ -11,10 +11,12 @@ import pytest
 
 import workbench
 from tests.deployment.conftest import survivors
+from workbench.deployment.state import State
 from workbench.engines.contract import PEAK_ANSWER_TOKENS
 from workbench.errors import ServerDied, UsageError
 from workbench.evidence.ledger import Ledger
 from workbench.measurement import Measurement, check_repeats, measure
+from workbench.measurement.text import OTHERS
 from workbench.planning import Plan
 from workbench.planning.planner import LEAST_CONTEXT
 
@@ -173,3 +175,17 @@ def test_a_server_killed_between_two_requests(fake_plan: MakePlan) -> None:
         measure(deployment, repeats=3, progress=kill)
     assert Ledger().pairs() == []
     assert survivors(deployment.id) == []
+
+
+def test_what_nobody_may_look_at_is_left_out_and_never_zero(
+    fake_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the processes of an app that another user started."""
+    with workbench.deploy(fake_plan()) as deployment:
+        monkeypatch.setattr(State, "root_pid", lambda _: 0)
+        monkeypatch.setattr(State, "server_pids", lambda _: [])
+        assert deployment.memory() is None
+        result = measure(deployment, repeats=1)
+    assert "decode" in result.values
+    assert not {"memory_peak", "cpu"} & result.values.keys()
+    assert OTHERS not in result.environment

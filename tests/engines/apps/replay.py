@@ -1,6 +1,8 @@
 """A server that gives the recorded answers of an app, and remembers what it was asked.
 
-python replay.py FIXTURE PORT     serves them until told to stop: the stand-in for an app's own program.
+python replay.py FIXTURE PORT [TRAP]… [--everywhere]
+
+serves them until told to stop: the stand-in for an app's own program.
 """
 
 from __future__ import annotations
@@ -80,9 +82,9 @@ def fixture(app: str) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(replay: Replay, port: int = 0) -> Iterator[Replay]:
+def serving(replay: Replay, port: int = 0, host: str = "127.0.0.1") -> Iterator[Replay]:
     """The replay behind a port of this computer."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), _handler(replay))
+    server = ThreadingHTTPServer((host, port), _handler(replay))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     replay.address = f"127.0.0.1:{server.server_address[1]}"
@@ -110,7 +112,8 @@ def _handler(replay: Replay) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(text)
+                with suppress(OSError):  # whoever asked has gone
+                    self.wfile.write(text)
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _reply
 
@@ -166,5 +169,7 @@ def _written(exchange: dict[str, Any]) -> tuple[bytes, str]:
 
 
 if __name__ == "__main__":
-    with serving(load(sys.argv[1], *sys.argv[3:]), int(sys.argv[2])):
+    traps = [word for word in sys.argv[3:] if word != "--everywhere"]
+    host = "127.0.0.1" if traps == sys.argv[3:] else "0.0.0.0"  # noqa: S104 - what is to be found out
+    with serving(load(sys.argv[1], *traps), int(sys.argv[2]), host):
         threading.Event().wait()

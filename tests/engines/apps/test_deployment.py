@@ -14,12 +14,14 @@ import pytest
 import workbench
 from tests.deployment.conftest import nothing_left, wait_until  # noqa: F401 - a fixture
 from tests.engines.apps import replay as replays
-from tests.engines.apps.conftest import Serve
-from tests.engines.apps.replay import fixture
+from tests.engines.apps.conftest import Serve, wanted
+from tests.engines.apps.replay import Replay, fixture
 from workbench.deployment import state as states
-from workbench.engines.apps.engine import AppEngine, Listed
+from workbench.engines.apps import holder
+from workbench.engines.apps.engine import AppEngine, Listed, Orders
+from workbench.engines.apps.holding import hold
 from workbench.errors import EngineUnavailable, ServerDied, StartFailed, StopFailed, UnknownName, UsageError
-from workbench.machine import Machine
+from workbench.machine import Machine, MemoryReading
 from workbench.planning import Plan
 
 Leftovers = Callable[[], list[str]]
@@ -27,12 +29,20 @@ DEPLOYED = ["ollama", "lm-studio", "localai", "jan"]  # textgen's proof hangs on
 
 
 @pytest.fixture
-def planned(serve: Serve, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
+def served() -> list[Replay]:
+    """The replays behind the plans of `planned`."""
+    return []
+
+
+@pytest.fixture
+def planned(
+    serve: Serve, served: list[Replay], machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Plan]:
     """planned("ollama", traps…) → a plan for the model of its fixture, on a described machine."""
     monkeypatch.setattr("workbench.planning.threads.busy_cores", lambda *_: 0.0)
 
     def make(name: str, *traps: str, context: int | None = None) -> Plan:
-        serve(name, *traps)
+        served.append(serve(name, *traps)[1])
         recorded = fixture(name)
         return workbench.plan(recorded["model"], engine=name, machine=machine, context=context or recorded["context"])
 
@@ -97,6 +107,100 @@ def test_a_model_the_app_does_not_give_back_is_said_by_whoever_stops_it(
     with pytest.raises(StopFailed, match="LocalAI still holds my-llama-model in memory"):
         deployment.stop()
     assert workbench.deployments() == []
+
+
+def test_two_deployments_of_one_model_outlive_each_other(
+    planned: Callable[..., Plan], serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that was kept, and `workbench measure`."""
+    plan = planned("ollama")
+    with workbench.deploy(plan, share=False) as kept:
+        with workbench.deploy(plan, share=False) as measured:
+            assert measured.endpoint == kept.endpoint
+        assert "".join(kept.chat("Still there?")) == "Because"
+        assert kept.state.status == states.READY
+
+
+def test_a_load_that_takes_too_long_is_undone(
+    planned: Callable[..., Plan],
+    served: list[Replay],
+    nothing_left: Leftovers,  # noqa: F811
+) -> None:
+    plan = planned("lm-studio")
+    loading = next(one for one in served[0].exchanges if one["path"] == "/api/v1/models/load")
+    loading["after_s"] = 2.0
+    with pytest.raises(StartFailed, match="did not answer within 1 s"):
+        workbench.deploy(plan, start_timeout_s=1.0)
+    assert served[0].bodies("POST", "/api/v1/models/unload") == [{"instance_id": "deepseek-r1"}]
+    assert served[0].state == "idle"
+    assert [name for name in nothing_left() if not name.endswith(".log")] == []
+
+
+def test_a_holder_that_must_be_killed_while_it_unloads_is_reported(
+    planned: Callable[..., Plan], served: list[Replay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.engines.apps.engine.ENDS_WITHIN_S", 0.3)
+    deployment = workbench.deploy(planned("lm-studio"))
+    next(one for one in served[0].exchanges if one["path"] == "/api/v1/models/unload")["after_s"] = 5.0
+    with pytest.raises(StopFailed, match="deepseek-r1 was killed: see in lm-studio whether it is still loaded"):
+        deployment.stop()
+    assert deployment._state.log_path.exists(), "for whoever looks into it"
+
+
+def test_a_watchdog_that_is_killed_leaves_nothing_loaded(
+    planned: Callable[..., Plan], served: list[Replay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = workbench.deploy(planned("lm-studio"), keep=True)
+    os.kill(deployment.state.watchdog_pid, signal.SIGKILL)
+    assert wait_until(lambda: served[0].state == "idle", 10)
+    assert workbench.deployments() == []
+    deployment.release()
+
+
+def test_a_watchdog_that_is_killed_leaves_no_app_of_ours_behind(
+    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stand_in(tmp_path, "ollama")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    deployment = workbench.deploy("llama3.2:latest", engine="ollama", machine=machine, context=8192)
+    app, holder = psutil.Process(deployment.state.root_pid()), psutil.Process(deployment.state.server_pid)
+    os.kill(deployment.state.watchdog_pid, signal.SIGKILL)
+    assert wait_until(lambda: not app.is_running() and not holder.is_running(), 10)
+    assert workbench.deployments() == []
+    deployment.release()
+
+
+def test_an_app_that_nobody_may_look_at_has_no_memory_rather_than_none(
+    planned: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells whose port it is to the app's own user only; and what is only called like it is not it."""
+    with workbench.deploy(planned("lm-studio")) as deployment:
+        assert (deployment.memory() or MemoryReading(0, "")).bytes > 0
+        monkeypatch.setattr("workbench.machine.listener", lambda _: None)
+        assert (deployment.memory(), deployment.pids(), deployment.state.root_pid()) == (None, [], 0)
+
+
+def test_an_app_that_would_be_reached_from_elsewhere_is_not_started(
+    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stand_in(tmp_path, "ollama", "--everywhere")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(StartFailed, match=r"Ollama listens at 0\.0\.0\.0:\d+, where other computers reach it"):
+        workbench.deploy("llama3.2:latest", engine="ollama", machine=machine, context=8192)
+
+
+@pytest.mark.parametrize("name", ["lm-studio", "text-generation-webui"])
+def test_a_deployment_ends_when_what_was_proven_is_no_longer_so(
+    name: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holder, "LOOK_S", 0.01)
+    monkeypatch.setattr(holder, "PROVE_S", 0.0)
+    app, replay = serve(name)
+    held = hold(app, wanted(name), lambda _: None)
+    orders = Orders(name, replay.address, wanted(name), held.served, 0, None, 1.0)
+    replay.state = "idle"  # somebody unloaded it
+    with pytest.raises(ServerDied, match=f"no longer holds {held.served}"):
+        holder._watch(held, orders, None, None)  # type: ignore[arg-type]
 
 
 def test_an_app_that_goes_away_takes_its_deployment_with_it(
@@ -164,9 +268,9 @@ exec {sys.executable} -P {replays.__file__} jan "$port" served_by_llama_cpp
     assert [name for name in nothing_left() if not name.endswith(".log")] == []
 
 
-def _stand_in(folder: Path, name: str) -> None:
+def _stand_in(folder: Path, name: str, *words: str) -> None:
     """A program called as the app's, that serves its recorded exchanges where OLLAMA_HOST says."""
     program = folder / name
-    script = f'exec {sys.executable} -P {replays.__file__} {name} "${{OLLAMA_HOST##*:}}"'
+    script = f'exec {sys.executable} -P {replays.__file__} {name} "${{OLLAMA_HOST##*:}}" {" ".join(words)}'
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)

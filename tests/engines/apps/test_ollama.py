@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import workbench
 from tests.engines.apps.conftest import Serve, app_of, wanted
 from workbench.engines.apps.contract import Wanted
 from workbench.engines.apps.holding import hold
-from workbench.errors import AssetUnavailable
+from workbench.errors import AssetUnavailable, UsageError
 
 
 def test_the_context_is_a_parameter_of_a_variant_because_the_openai_interface_cannot_say_it(serve: Serve) -> None:
@@ -28,6 +29,47 @@ def test_a_model_that_is_loaded_is_joined_with_its_own_context_so_that_it_is_not
     (made,) = replay.bodies("POST", "/api/create")
     assert made["parameters"] == {"num_ctx": 16384}
     assert replay.bodies("DELETE", "/api/delete") == [{"model": made["model"]}]
+
+
+def test_a_model_that_is_loaded_is_neither_pinned_nor_unloaded(serve: Serve) -> None:
+    """Only its own name is listed, also after a request for the variant."""
+    app, replay = serve("ollama", "loaded_before")
+    held = hold(app, wanted("ollama"), lambda _: None)
+    assert held.context == 16384
+    assert app.lost(held.served, wanted("ollama")) == ""
+    held.give_back()
+    assert not replay.bodies("POST", "/api/generate"), "how long it stays is up to whoever loaded it"
+
+
+def test_what_somebody_loaded_meanwhile_of_the_same_weights_is_not_unloaded(serve: Serve) -> None:
+    app, replay = serve("ollama")
+    held = hold(app, wanted("ollama"), lambda _: None)
+    theirs = {"name": "llama3.2:latest", "model": "llama3.2:latest", "context_length": 4096}
+    replay.exchanges.insert(0, {"method": "GET", "path": "/api/ps", "json": {"models": [theirs]}})
+    assert app.lost(held.served, wanted("ollama")) == "", "our next request has our context again"
+    replay.asked.clear()
+    held.give_back()
+    assert not replay.bodies("POST", "/api/generate")
+    assert replay.bodies("DELETE", "/api/delete") == [{"model": held.served}]
+
+
+def test_a_variant_that_somebody_deleted_is_no_error(serve: Serve) -> None:
+    app, replay = serve("ollama")
+    held = hold(app, wanted("ollama"), lambda _: None)
+    gone = {"method": "DELETE", "path": "/api/delete", "status": 404, "json": {"error": "model not found"}}
+    replay.exchanges.insert(0, gone)
+    held.give_back()
+
+
+@pytest.mark.parametrize("name", ["gpt-oss:120b-cloud", "mine", "kimi-k2:cloud"])
+def test_what_is_computed_in_its_cloud_is_refused_with_the_reason(name: str, serve: Serve) -> None:
+    app, replay = serve("ollama")
+    with pytest.raises(UsageError, match="every prompt would leave this computer"):
+        app.find(name)
+    with pytest.raises(UsageError, match="every prompt would leave this computer"):
+        workbench.plan(name, engine="ollama")
+    assert not [one.name for one in app.models() if "gpt-oss" in one.name or "mine" in one.name]
+    assert not replay.bodies("POST", "/api/create")
 
 
 def test_variants_are_not_listed_as_models(serve: Serve) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.engines.apps.conftest import Serve, app_of, wanted
+from workbench import engines
 from workbench.engines.apps.contract import Wanted
 from workbench.engines.apps.holding import hold
-from workbench.errors import EngineUnavailable
+from workbench.errors import AppRefused, EngineUnavailable
 
 LOOPBACK = ("--listen-host", "127.0.0.1")
 
@@ -31,8 +33,6 @@ def test_of_several_instances_in_lm_studio_the_one_with_most_context_is_used(ser
 
 
 def test_an_installed_lm_studio_is_not_started_and_says_how_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from workbench import engines
-
     program(tmp_path, "lms", "exit 0")
     monkeypatch.setenv("PATH", str(tmp_path))
     available = engines.get("lm-studio").available()
@@ -77,6 +77,63 @@ def test_localai_gets_its_context_before_the_load_and_the_old_one_back(serve: Se
     assert order == [place, "/backend/load", "/v1/chat/completions", "/backend/shutdown", place]
 
 
+def test_a_context_that_was_not_configured_is_none_again_afterwards(serve: Serve) -> None:
+    app, replay = serve("localai")
+    place = "/api/models/config-json/my-llama-model"
+    before = {"method": "GET", "path": place, "when": "idle", "json": {"name": "my-llama-model"}}
+    back = {"method": "PATCH", "path": place, "body": {"context_size": None}, "then": "idle", "json": {"success": True}}
+    replay.exchanges[:0] = [before]
+    replay.exchanges.append(back)
+    hold(app, wanted("localai"), lambda _: None).give_back()
+    assert replay.bodies("PATCH", place) == [{"context_size": 8192}, {"context_size": None}]
+
+
+def test_a_configuration_is_set_back_after_a_load_that_failed(serve: Serve) -> None:
+    app, replay = serve("localai", "load_failed")
+    with pytest.raises(AppRefused):
+        hold(app, wanted("localai"), lambda _: None)
+    assert [one["context_size"] for one in replay.bodies("PATCH", "/api/models/config-json/my-llama-model")] == [
+        8192, 4096,
+    ]  # fmt: skip
+
+
+def test_a_configuration_that_a_killed_deployment_left_behind_is_set_back_by_the_next(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, replay = serve("localai")
+    killed = hold(app, wanted("localai"), lambda _: None)
+    assert killed.share is not None
+    os.close(killed.share._file)  # as the system does it
+    replay.state = "configured"  # and LocalAI let go of a model that nobody used
+    hold(type(app)(replay.address), wanted("localai"), lambda _: None).give_back()
+    assert replay.bodies("PATCH", "/api/models/config-json/my-llama-model")[-1] == {"context_size": 4096}
+    assert replay.state == "idle"
+
+
+def test_a_configuration_that_somebody_changed_meanwhile_is_theirs(serve: Serve) -> None:
+    app, replay = serve("localai")
+    held = hold(app, wanted("localai"), lambda _: None)
+    place = "/api/models/config-json/my-llama-model"
+    replay.exchanges.insert(0, {"method": "GET", "path": place, "json": {"context_size": 32768}})
+    held.give_back()
+    assert replay.bodies("PATCH", place) == [{"context_size": 8192}]
+
+
+def test_localai_is_started_with_its_page_and_keeps_its_files_out_of_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its page it tells and sets no configuration."""
+    program(tmp_path, "local-ai", "exit 0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("MODELS_PATH", "/mine")
+    start = app_of("localai").start(Wanted("m", 8192), 12345, "key")
+    assert start is not None
+    assert start.argv == (str(tmp_path / "local-ai"), "run", "--address", "127.0.0.1:12345")
+    assert start.env["LOCALAI_CONTEXT_SIZE"] == "8192"
+    assert start.env["LOCALAI_DATA_PATH"] == str(Path.home() / ".localai" / "data")
+    assert "LOCALAI_MODELS_PATH" not in start.env, "the user has said where they are"
+
+
 def test_textgen_holds_nothing_while_the_server_behind_it_does_not_run(serve: Serve) -> None:
     """It goes on naming a model whose load failed: seen."""
     app, replay = serve("text-generation-webui")
@@ -101,6 +158,25 @@ def test_textgen_is_started_from_the_folder_that_the_environment_names(
     assert start.argv == (str(python), "server.py", "--api", "--nowebui", *LOOPBACK, "--api-port", "12345")
 
 
+def test_textgen_that_would_be_opened_to_everybody_is_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    (tmp_path / "server.py").touch()
+    flags = tmp_path / "user_data" / "CMD_FLAGS.txt"
+    flags.parent.mkdir()
+    monkeypatch.setenv("TEXT_GENERATION_WEBUI_FOLDER", str(tmp_path))
+    flags.write_text("# --public-api\n--listen\n")
+    start = app_of("text-generation-webui").start(Wanted("x.gguf", 512), 12345, "")
+    assert start is not None and start.argv[4:6] == LOOPBACK, "what --listen alone would open"
+    flags.write_text("--listen\n--public-api\n")
+    available = engines.get("text-generation-webui").available()
+    assert not available.ok
+    assert "--public-api" in available.reason
+
+
 def test_jan_lists_and_serves_through_its_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "jan-v3.gguf"
     file.touch()
@@ -122,6 +198,15 @@ def test_jan_lists_and_serves_through_its_command_line(tmp_path: Path, monkeypat
     start = app.start(Wanted("jan-v3-4b", 4096, concurrency=2, threads=3), 12345, "")
     assert start is not None
     assert start.argv[1:] == ("serve", "jan-v3-4b", "--port=12345", "--ctx-size=8192", "--threads=3")
+    assert start.env["LLAMA_ARG_HOST"] == "127.0.0.1"
+
+
+def test_a_command_line_of_jan_of_another_version_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path, "jan", "echo jan 0.9.1")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    available = engines.get("jan").available()
+    assert available.ok
+    assert available.reason == "Jan 0.9.1 is here; what is known of it is from 0.7.8, 0.7.9."
 
 
 def test_a_command_line_of_jan_that_serves_no_models_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,17 +50,19 @@ class TextGenerationWebui(FolderApp):
     def start(self, wanted: Wanted, port: int, api_key: str) -> Start | None:
         if not (python := self.installed()):
             return None
-        if (flags := self._flags()) and "--public-api" in flags.read_text().split():
-            raise UsageError(
-                f"{flags} has --public-api, which opens a way to it from everywhere.", fix="Take it out of that file."
-            )
+        self._check_flags()
         argv = (python, self.script, "--api", "--nowebui", "--listen-host", "127.0.0.1", "--api-port", str(port))
         return Start(argv, folder=str(self.folder))
 
-    def _flags(self) -> Path | None:
-        """The file whose words it reads before those of its command line; --listen may be among them."""
+    def _check_flags(self) -> None:
+        """A file of its own has words that count before those of its command line. What --listen opens, --listen-host
+        closes; nothing takes --public-api back."""
         path = self.folder / "user_data" / "CMD_FLAGS.txt"
-        return path if path.is_file() else None
+        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+        if "--public-api" in " ".join(line for line in lines if not line.strip().startswith("#")).split():
+            raise UsageError(
+                f"{path} has --public-api, which opens a way to it from everywhere.", fix="Take it out of that file."
+            )
 
     # -- its models --------------------------------------------------------------------------------------------
 

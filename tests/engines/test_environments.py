@@ -9,12 +9,14 @@ import shutil
 import subprocess
 import tarfile
 import threading
+import time
 import zipfile
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import filelock
+import psutil
 import pytest
 
 from workbench import catalog
@@ -318,6 +320,21 @@ def test_an_interrupted_tool_ends() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         commands.run(["sh", "-c", "echo begun; exec sleep 60"], interrupt)
+
+
+def test_an_interrupted_tool_ends_with_all_it_started() -> None:
+    """As cmake, which starts ninja, which starts compilers, and writes where we read."""
+    pids = []
+
+    def interrupt(line: str) -> None:
+        pids.append(int(line))
+        raise KeyboardInterrupt
+
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        commands.run(["sh", "-c", "sleep 30 & echo $!; wait"], interrupt)
+    assert time.monotonic() - begin < 10
+    assert not psutil.pid_exists(pids[0]) or psutil.Process(pids[0]).status() == psutil.STATUS_ZOMBIE
 
 
 # -- the catalog -----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,11 +36,27 @@ def test_commands_are_those_of_the_system(machine: Machine, monkeypatch: pytest.
     windows = commands(report.walkthrough(1, machine=machine))
     assert "irm https://ollama.com/install.ps1 | iex" in windows
     assert "winget install llama.cpp" in windows
-    assert "$env:OLLAMA_CONTEXT_LENGTH=2048; ollama serve" in windows
+    assert "setx OLLAMA_CONTEXT_LENGTH 8192" in windows
+    assert "Invoke-RestMethod" in windows and "curl" not in windows, "a curl of this kind is no PowerShell"
     on(monkeypatch, "Darwin")
     mac = commands(report.walkthrough(1, machine=machine))
     assert "curl -fsSL https://ollama.com/install.sh | sh" in mac
-    assert "OLLAMA_CONTEXT_LENGTH=2048 ollama serve" in mac
+    assert "launchctl setenv OLLAMA_CONTEXT_LENGTH 8192" in mac
+    on(monkeypatch, "Linux")
+    linux = commands(report.walkthrough(1, machine=machine))
+    assert "sudo systemctl edit ollama\n[Service]\nEnvironment=OLLAMA_CONTEXT_LENGTH=8192\n" in linux
+    assert "ollama serve" not in windows + mac + linux, "the installer has started it: the port is taken"
+
+
+def test_no_context_is_shorter_than_the_default_that_is_complained_of(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for system in ("Linux", "Darwin", "Windows"):
+        on(monkeypatch, system)
+        shown = commands(report.walkthrough(1, machine=machine))
+        given = re.findall(r"(?:num_ctx|CONTEXT_LENGTH|--context| -c)[ =](\d+)", shown)
+        assert len(given) == 5
+        assert all(int(one) > 4096 for one in given)
 
 
 def test_the_model_is_the_first_that_fits_and_is_fast_enough(machine: Machine) -> None:

@@ -25,13 +25,15 @@ class WalkthroughModel:
 
 @dataclass(frozen=True, slots=True)
 class WalkthroughStep:
-    """A command of the guide. now: what to type today; now_windows: the same there; tool: what the step installs."""
+    """A command of the guide. now: what to type today; now_macos, now_windows: the
+    same there, where it is another; tool: what the step installs."""
 
     guide: str
     status: str
     now: tuple[str, ...]
     why: str
     source: str
+    now_macos: tuple[str, ...] = ()
     now_windows: tuple[str, ...] = ()
     tool: str = ""
 

@@ -17,7 +17,8 @@ from workbench.planning import Plan
 from workbench.planning.ranking import FAST_ENOUGH
 from workbench.report import text
 
-WINDOWS = "Windows"
+WINDOWS, MACOS = "Windows", "macOS"
+CHAT_CONTEXT = 8192
 KEEPS_UP = 1.0  # seconds of work for a second of sound
 A_PICTURE_S = 60.0
 #: What a model must do to be fast enough, by task.
@@ -69,7 +70,7 @@ class Guidance:
 def walkthrough(number: int | str, *, machine: Machine | None = None, context: int | None = None) -> Guidance:
     """The walk-through of this number of the guide for `machine` (this one by default); raises UnknownName.
 
-    context: tokens to plan for, planning's default when not given.
+    context: tokens to plan for, by default what a conversation of some length needs.
     """
     recorded, system = catalog.walkthrough(number), catalog.this_platform()
     model, plan, why = _choose(recorded, machine or kept(probe()), context)
@@ -88,7 +89,7 @@ def walkthrough(number: int | str, *, machine: Machine | None = None, context: i
 
 def _choose(recorded: Walkthrough, machine: Machine, context: int | None) -> tuple[WalkthroughModel, Plan, str]:
     """The first model, in the format of most bits, that fits and is fast enough; else the smallest, whatever it is."""
-    asked: dict[str, Any] = {"context": context} if recorded.task == "chat" else {}
+    asked: dict[str, Any] = {"context": context or CHAT_CONTEXT} if recorded.task == "chat" else {}
     tried = [
         (model, planning.estimate(model.describe, machine=machine, engine=recorded.engine, format=name, **asked))
         for model in recorded.models
@@ -113,7 +114,7 @@ def _is_fast(plan: Plan) -> bool:
 
 
 def _step(step: WalkthroughStep, recorded: Walkthrough, system: str, words: dict[str, str]) -> Step:
-    written = step.now_windows if system == WINDOWS and step.now_windows else step.now
+    written = {WINDOWS: step.now_windows, MACOS: step.now_macos}.get(system) or step.now
     program = recorded.tools.get(step.tool, "")
     return Step(
         step.guide, step.status, tuple(line.format_map(words) for line in written), step.why.format_map(words),

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
@@ -15,7 +19,7 @@ from threading import Thread
 from workbench.errors import AssetUnavailable, EngineUnavailable, NoSpace, WorkbenchError
 from workbench.secrets import private_environment
 
-KEPT_LINES, TICK_S = 40, 1.0
+KEPT_LINES, TICK_S, END_S = 40, 1.0, 5.0
 #: What tools say when they cannot reach what they want.
 _OFFLINE = re.compile(
     r"(Temporary failure in name resolution|Name or service not known|Failed to establish a new connection|"
@@ -92,13 +96,13 @@ def run(
     """Run a tool to its end; raises Failed. It sees no secrets of the shell, and none of this process's packages.
 
     on_line hears every line, and the last one again whenever the tool was silent for a second. When this process is
-    interrupted, so is the tool.
+    interrupted, so is the tool, with all that it started.
     """
     inherited = {name: value for name, value in private_environment(os.environ).items() if name != "PYTHONPATH"}
     lines: deque[str] = deque(maxlen=KEPT_LINES)
     with subprocess.Popen(
         [os.fspath(word) for word in argv], env={**inherited, **(env or {})}, text=True, errors="replace",
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0,
     ) as tool:  # fmt: skip
         try:
             for line in _lines(tool):
@@ -106,10 +110,25 @@ def run(
                     lines.append(line.rstrip())
                 on_line(lines[-1] if lines else "")
         except BaseException:
-            tool.terminate()
+            _end(tool)
             raise
     if tool.returncode:
         raise Failed(tool.returncode, lines)
+
+
+def _end(tool: subprocess.Popen[str]) -> None:
+    """With its whole group: cmake ends at once, and ninja below it would go on to the end, with our end of the pipe."""
+    if sys.platform == "win32":
+        return tool.terminate()
+    deadline = time.monotonic() + END_S
+    with suppress(ProcessLookupError):  # nobody is left
+        os.killpg(tool.pid, signal.SIGTERM)
+        while time.monotonic() < deadline:  # ninja ends compilers that are groups of their own
+            tool.poll()
+            os.killpg(tool.pid, 0)
+            time.sleep(0.02)
+        os.killpg(tool.pid, signal.SIGKILL)
+    return None
 
 
 def _lines(tool: subprocess.Popen[str]) -> Iterator[str | None]:

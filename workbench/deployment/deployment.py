@@ -28,7 +28,7 @@ from workbench.deployment.state import State
 from workbench.deployment.stream import Stream
 from workbench.deployment.watchdog import TERMINATE_S, Orders
 from workbench.engines import Endpoint, Engine
-from workbench.errors import BadModelFile, PortTaken, ServerDied, UsageError
+from workbench.errors import BadModelFile, PortTaken, ServerDied, UsageError, WorkbenchError
 from workbench.evidence import Estimate
 from workbench.evidence.ledger import Ledger
 from workbench.machine import MemoryReading, memory_bytes
@@ -330,10 +330,12 @@ def _start(plan: Plan, key: str, terms: _Terms, progress: Progress | None) -> De
             starting_lease.flush()
             state = _wait_until_ready(state, watchdog, progress)
             lease = leases.Lease(state, keep=terms.keep, grace_s=terms.grace_s)
-    except BaseException:  # also when the user interrupts: nothing may be left when this returns
+    except BaseException as error:  # also when the user interrupts: nothing may be left when this returns
         if lease:
             leases.stop(state)
         watchdog.wait()
+        if not isinstance(error, WorkbenchError) and state.log_path.exists():  # it says what is left all the same
+            raise failures.left_behind(state) from error
         raise
     threading.Thread(target=watchdog.wait, daemon=True).start()  # or it would stay behind as a zombie
     return Deployment(state, lease)

@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.deployment import state as states
 from workbench.deployment.state import State
-from workbench.errors import PortTaken, ServerDied, StartFailed, UsageError, WorkbenchError
+from workbench.errors import PortTaken, ServerDied, StartFailed, StopFailed, UsageError, WorkbenchError
 
 TAIL_LINES = 12
 _BAD_REQUESTS = (400, 404, 413, 422)
@@ -35,6 +35,12 @@ def watchdog_lost(state: State) -> StartFailed:
         fix=f"If nothing was said, something killed it. The whole log: {state.log_path}",
         details=tail,
     )
+
+
+def left_behind(state: State) -> StopFailed:
+    """The error when a start was interrupted and not all of it could be undone."""
+    tail = log_tail(state.log_path, TAIL_LINES)
+    return StopFailed(f"The start of {state.model} was interrupted{_last_words(tail)}", details=tail)
 
 
 @contextmanager

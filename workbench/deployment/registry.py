@@ -68,14 +68,14 @@ def logs(name: str, lines: int = 50) -> str:
 def sweep(state: State) -> None:
     """End what is left of a deployment whose watchdog is gone, and remove its state.
 
-    What holds a model in an app is told, and has the time to give it back; so that it is not killed by the next look.
+    What holds a model in an app has the time to give it back, and ends an app of ours itself.
     """
     left = states.marked_processes(state.id)
-    if state.app_port:
-        for process in left:
-            with suppress(psutil.Error):
-                process.terminate()
-        _, left = psutil.wait_procs(left, timeout=GIVE_BACK_S)
+    holder = [process for process in left if process.pid == state.server_pid and state.app_port]
+    for process in holder:
+        with suppress(psutil.Error):
+            process.terminate()
+    psutil.wait_procs(holder, timeout=GIVE_BACK_S)
     for process in left:
         with suppress(psutil.Error):
             process.kill()

@@ -46,7 +46,6 @@ class Replay:
             if right_key and self._fits(exchange, method, path, body):
                 if exchange.get("once"):
                     self.exchanges.remove(exchange)
-                self.state = exchange.get("then", self.state)
                 return exchange
         self.unknown.append(f"{method} {path} {body}")
         return {"status": 599}
@@ -103,6 +102,7 @@ def _handler(replay: Replay) -> type[BaseHTTPRequestHandler]:
                 self.command, self.path.partition("?")[0], body, self.headers.get("Authorization", "")
             )
             time.sleep(exchange.get("after_s", 0))
+            replay.state = exchange.get("then", replay.state)
             if "messages" in exchange:
                 self._talk(exchange)
                 return

@@ -296,13 +296,12 @@ def test_a_load_that_is_interrupted_is_undone(name: str, serve: Serve) -> None:
     assert not app.is_loaded(fixture(name)["served"])
 
 
-def test_a_load_that_cannot_be_waited_for_is_said(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_that_cannot_be_waited_for_is_said(serve: Serve) -> None:
     app, replay = serve("lm-studio")
     next(one for one in replay.exchanges if one["path"] == "/api/v1/models/load")["after_s"] = 2.0
-    monkeypatch.setattr("workbench.engines.apps.holding.UNLOAD_S", 0.1)
     Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(StopFailed, match="LM Studio was still loading deepseek-r1"):
-        hold(app, wanted("lm-studio"), lambda _: None)
+        hold(app, wanted("lm-studio"), lambda _: None, unload_s=0.1)
 
 
 @pytest.mark.parametrize("name", LOADING)

@@ -136,6 +136,28 @@ def test_a_load_that_takes_too_long_is_undone(
     assert [name for name in nothing_left() if not name.endswith(".log")] == []
 
 
+@pytest.mark.parametrize(("unload_s", "error"), [(10.0, KeyboardInterrupt), (0.2, StopFailed)])
+def test_an_interrupted_load_is_undone_or_said(
+    unload_s: float,
+    error: type[BaseException],
+    planned: Callable[..., Plan],
+    served: list[Replay],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(AppEngine, "unload_s", unload_s)
+    plan = planned("lm-studio")
+    next(one for one in served[0].exchanges if one["path"] == "/api/v1/models/load")["after_s"] = 2.0
+
+    def interrupt(_fraction: float | None, _text: str) -> None:
+        if served[0].bodies("POST", "/api/v1/models/load"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(error) as caught:
+        workbench.deploy(plan, progress=interrupt)
+    assert error is KeyboardInterrupt or "was still loading deepseek-r1" in str(caught.value)
+    assert bool(served[0].bodies("POST", "/api/v1/models/unload")) is (error is KeyboardInterrupt)
+
+
 def test_a_holder_that_must_be_killed_while_it_unloads_is_reported(
     planned: Callable[..., Plan], served: list[Replay], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +167,14 @@ def test_a_holder_that_must_be_killed_while_it_unloads_is_reported(
     with pytest.raises(StopFailed, match="deepseek-r1 was killed: see in lm-studio whether it is still loaded"):
         deployment.stop()
     assert deployment._state.log_path.exists(), "for whoever looks into it"
+
+
+def test_a_holder_that_somebody_killed_says_what_may_be_left(planned: Callable[..., Plan]) -> None:
+    with pytest.raises(StopFailed, match="see in lm-studio whether it is still loaded"):  # noqa: SIM117
+        with workbench.deploy(planned("lm-studio")) as deployment:
+            os.kill(deployment.state.server_pid, signal.SIGKILL)
+            assert wait_until(lambda: deployment.state.status == states.DIED, 10)
+            assert "deepseek-r1 was killed" in deployment.logs()
 
 
 def test_a_watchdog_that_is_killed_leaves_nothing_loaded(

@@ -65,7 +65,7 @@ def _hold(app: App, orders: Orders) -> Held:
         app.check_context(held.context, orders.wanted, _say)
         return held
     app.running_version()  # what else listens there is asked nothing, and told no key
-    held = hold(app, orders.wanted, _say)
+    held = hold(app, orders.wanted, _say, orders.unload_s)
     if held.served != orders.served:
         held.give_back()
         raise StartFailed(f"{app.title} serves the model as {held.served}, expected {orders.served}.")

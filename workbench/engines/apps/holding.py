@@ -42,8 +42,9 @@ class Held:
                 _leave(self.app, self.share, timeout_s)
 
 
-def hold(app: App, wanted: Wanted, say: Callable[[str], None]) -> Held:
-    """Have the app serve the model with at least the context asked for. say: told what a reader of a log should know.
+def hold(app: App, wanted: Wanted, say: Callable[[str], None], unload_s: float = UNLOAD_S) -> Held:
+    """Have the app serve the model with at least the context asked for. say: told what a reader of a log should know;
+    unload_s: how long to wait for what was loaded in vain.
 
     Raises UnknownName, UsageError (an app that would drop somebody's model), ContextTooShort, AppRefused; StopFailed
     when what was loaded in vain stays loaded. Nothing else of it is left behind, whoever interrupts it.
@@ -52,23 +53,23 @@ def hold(app: App, wanted: Wanted, say: Callable[[str], None]) -> Held:
     with share.alone():
         share.enter()
         try:
-            return _held(app, wanted, share, say)
+            return _held(app, wanted, share, say, unload_s)
         except BaseException as error:
             try:
-                _leave(app, share, UNLOAD_S)
+                _leave(app, share, unload_s)
             except WorkbenchError as stuck:
                 raise StopFailed(f"{error} {stuck.what}".strip(), fix=stuck.fix) from error
             raise
 
 
-def _held(app: App, wanted: Wanted, share: Share, say: Callable[[str], None]) -> Held:
+def _held(app: App, wanted: Wanted, share: Share, say: Callable[[str], None], unload_s: float) -> Held:
     model = _known(app, wanted, say)
     if model.loaded and model.context is not None:
         app.check_context(model.context, wanted, say)
     if not model.loaded:
         _check_room(app, wanted.model)
     share.note(changed=app.prepare(model, wanted, share.notes.changed))
-    served = app.join(model, wanted) if model.loaded else _load(app, model, wanted, share)
+    served = app.join(model, wanted) if model.loaded else _load(app, model, wanted, share, unload_s)
     if app.names_ours:
         _note_loaded(share, served)
     app.ask(served)
@@ -77,7 +78,7 @@ def _held(app: App, wanted: Wanted, share: Share, say: Callable[[str], None]) ->
     return Held(app, served, context, share)
 
 
-def _load(app: App, model: AppModel, wanted: Wanted, share: Share) -> str:
+def _load(app: App, model: AppModel, wanted: Wanted, share: Share, unload_s: float) -> str:
     """What requests call the model once it is loaded. An app goes on loading when nobody waits for it any more: whoever
     interrupts this waits until it can be undone, and raises StopFailed if that takes too long."""
     _note_loaded(share, app.served_as(wanted))
@@ -86,7 +87,7 @@ def _load(app: App, model: AppModel, wanted: Wanted, share: Share) -> str:
     try:
         return done.result()
     except BaseException:
-        if not wait([done], UNLOAD_S).done:
+        if not wait([done], unload_s).done:
             raise StopFailed(
                 f"{app.title} was still loading {model.name} when that was no longer wanted, and may go on.",
                 fix=f"See in {app.title} whether it is loaded.",

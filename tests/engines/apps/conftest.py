@@ -21,6 +21,7 @@ def _no_apps_of_this_computer(monkeypatch: pytest.MonkeyPatch, tmp_path: object)
     """Neither what runs here nor what is installed here plays a part; a person's settings do not either."""
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("LM_API_TOKEN", raising=False)
     for name in engines.APPS:
         variable = name.upper().replace("-", "_")
         monkeypatch.setenv(f"{variable}_HOST", "127.0.0.1:9")  # nobody listens there

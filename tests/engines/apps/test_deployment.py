@@ -262,6 +262,22 @@ def test_an_app_of_ours_is_started_in_the_deployment_and_ends_with_it(
     assert nothing_left() == []
 
 
+def test_localai_of_ours_has_its_configuration_back_before_it_ends(
+    tmp_path: Path,
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    nothing_left: Leftovers,  # noqa: F811
+) -> None:
+    program = tmp_path / "local-ai"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -P {replays.__file__} localai "${{3##*:}}"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with workbench.deploy("my-llama-model", engine="localai", machine=machine, context=8192) as deployment:
+        assert "".join(deployment.chat("Why?")) == "Because"
+        assert "context 8192" in deployment.logs()
+    assert nothing_left() == [], "what is to be set back is noted until it has been"
+
+
 def test_killing_the_holder_leaves_no_app_of_ours_behind(
     tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

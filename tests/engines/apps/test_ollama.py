@@ -68,6 +68,9 @@ def test_what_is_computed_in_its_cloud_is_refused_with_the_reason(name: str, ser
         app.find(name)
     with pytest.raises(UsageError, match="every prompt would leave this computer"):
         workbench.plan(name, engine="ollama")
+    if "cloud" in name:
+        with pytest.raises(UsageError, match="every prompt would leave this computer"):
+            app.pull(name, lambda *_: None)
     assert not [one.name for one in app.models() if "gpt-oss" in one.name or "mine" in one.name]
     assert not replay.bodies("POST", "/api/create")
 

@@ -32,6 +32,18 @@ def test_of_several_instances_in_lm_studio_the_one_with_most_context_is_used(ser
     assert [one.name for one in app.models()] == ["deepseek-r1", "deepseek-r1"], "models for embeddings are left out"
 
 
+def test_lm_studio_is_told_the_key_of_its_documentation_once_it_wants_one(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LM_API_TOKEN", "secret")
+    app, replay = serve("lm-studio")
+    refusal = {"method": "GET", "path": "/api/v1/models", "unless_key": "Bearer secret", "status": 401, "json": {}}
+    replay.exchanges.insert(0, refusal)
+    assert app.running_version() == ""
+    assert app.models()
+    assert replay.keys == [("/lmstudio-greeting", ""), ("/api/v1/models", ""), ("/api/v1/models", "Bearer secret")]
+
+
 def test_an_installed_lm_studio_is_not_started_and_says_how_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path, "lms", "exit 0")
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import filelock
 import pytest
 
 import workbench
 from tests.deployment.conftest import survivors
+from workbench import folders
+from workbench.deployment import Deployment
 from workbench.engines.contract import PEAK_ANSWER_TOKENS
 from workbench.errors import ServerDied, UsageError
 from workbench.evidence.ledger import Ledger
 from workbench.measurement import Measurement, check_repeats, measure
 from workbench.planning import Plan
 from workbench.planning.planner import LEAST_CONTEXT
+from workbench.ui.jobs import Cancelled
 
 MakePlan = Callable[..., Plan]
 
@@ -129,6 +134,29 @@ def test_progress_rises_to_the_end(fake_plan: MakePlan) -> None:
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1]) == (0.0, 1.0)
     assert [text for _, text in seen if text.startswith("request")] == ["request 1 of 2", "request 2 of 2"]
+
+
+def test_a_wait_for_another_measurement_is_said_and_can_be_ended(
+    fake_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "WAITING_S", 0.01)
+    said: list[str] = []
+    ended = threading.Event()
+
+    def report(_: float | None, text: str) -> None:
+        said.append(text)
+        if len(said) == 2:  # while it waits: the first word comes before
+            raise Cancelled
+
+    def work(deployment: Deployment) -> None:
+        with pytest.raises(Cancelled):
+            measure(deployment, repeats=1, progress=report)
+        ended.set()
+
+    with workbench.deploy(fake_plan()) as deployment, filelock.FileLock(folders.cache() / "measuring.lock"):
+        threading.Thread(target=work, args=[deployment], daemon=True).start()
+        assert ended.wait(10)
+    assert said == ["another measurement goes on: waiting for its end"] * 2
 
 
 @pytest.mark.parametrize("context", [LEAST_CONTEXT, 2 * LEAST_CONTEXT])

@@ -6,13 +6,12 @@ What is asked of models that transcribe is in `speech`, of those that make pictu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
-
-from filelock import FileLock, Timeout
 
 from workbench import engines, folders
 from workbench.deployment import Deployment, failures
@@ -147,19 +146,10 @@ def _images(
     return samples, values
 
 
-@contextmanager
-def alone(report: Progress) -> Iterator[None]:
-    """One measurement at a time: two would measure each other."""
-    lock = FileLock(folders.cache() / "measuring.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        report(None, "waiting for another measurement to end")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def alone(report: Progress) -> AbstractContextManager[None]:
+    """One measurement at a time: two would measure each other. Who waits says so, and may be told to end."""
+    waiting = partial(report, None, "another measurement goes on: waiting for its end")
+    return folders.alone(folders.cache() / "measuring.lock", waiting)
 
 
 def check_repeats(repeats: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from workbench.deployment.stream import Usage
-from workbench.errors import DoesNotFit, EngineUnavailable, ServerDied, UsageError
+from workbench.errors import DoesNotFit, EngineUnavailable, ServerDied, StopFailed, UsageError
 from workbench.machine import Machine
 from workbench.measurement import Compared
 from workbench.ui import conversation, engine_choice
@@ -166,6 +166,26 @@ def test_all_of_them_or_none() -> None:
     state = run(panel(engines=("a", "b"), deploy=deploy), "deploy")
     assert first.released
     assert (state.state, state.running) == ("idle", {})
+    assert isinstance(state.error, EngineUnavailable)
+
+
+def test_also_when_one_does_not_go_away() -> None:
+    """The others are let go all the same, and the error is the one that ended it."""
+
+    class Stubborn(Deployment):
+        def release(self) -> None:
+            raise StopFailed("still there")
+
+    second = Deployment(lambda _: [])
+    made = {"a": Stubborn(lambda _: []), "b": second}
+
+    def deploy(plan: Any, **_: Any) -> Any:
+        if plan.engine.title == "c":
+            raise EngineUnavailable("not here", fix="pip install c")
+        return made[plan.engine.title]
+
+    state = run(panel(engines=("a", "b", "c"), deploy=deploy), "deploy")
+    assert second.released
     assert isinstance(state.error, EngineUnavailable)
 
 

@@ -110,7 +110,8 @@ class Chat(Stepwise):
                 started[name] = self._steps.deploy(plan, grace_s=GRACE_S, progress=checked(context))
         except BaseException:  # also when it is cancelled: all of them or none
             for one in started.values():
-                one.release()
+                with suppress(StopFailed):
+                    one.release()
             raise
         return started
 

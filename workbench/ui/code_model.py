@@ -6,6 +6,7 @@ Nothing is computed here: every number comes from the functions of the package.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from traitlets import Bool, Enum, Int, List, Unicode, observe
 
 import workbench
 from workbench import engines, models
-from workbench.errors import ServerDied, UsageError
+from workbench.errors import ServerDied, StopFailed, UsageError
 from workbench.measurement import code
 from workbench.report import MODEL
 from workbench.ui import engine_choice, machine_choice
@@ -192,7 +193,8 @@ class CodeModel(Stepwise):
 
     def _end(self, state: str, values: dict[str, Any]) -> None:
         if isinstance(values.get("error"), ServerDied):
-            self._let_go()
+            with suppress(StopFailed):  # why it died is what the page says
+                self._let_go()
         super()._end(state, values)
 
     @observe("known")

@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from tests.conftest import fake_engine
+from tests.engines.apps.conftest import Serve
+from tests.engines.apps.replay import fixture
 from tests.ui.looks import FIGURES, look
 from tests.ui.test_chat_model import Deployment as Scripted
 from tests.ui.test_chat_model import ask, dies, endless, panel, run
@@ -21,10 +23,9 @@ from workbench.engines import Availability
 from workbench.machine import Machine
 from workbench.measurement import Answer, Compared
 from workbench.models import Model
-from workbench.ui import chat, chat_html, front_end
+from workbench.ui import chat, chat_html, dashboards, front_end
 from workbench.ui.chat_model import Chat, Steps
 from workbench.ui.conversation import Reply, Turn
-from workbench.ui.dashboards import serve
 from workbench.ui.engine_choice import Choice
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -123,6 +124,28 @@ def test_a_real_server_that_dies_is_explained(real: Callable[..., chat.View]) ->
     assert shown.state.running == {}
 
 
+@pytest.mark.parametrize("name", ["ollama", "lm-studio"])
+def test_a_model_of_an_app_is_talked_with(
+    name: str, serve: Serve, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the app's own name, for which the workbench has no file; recorded exchanges of the app, and real steps."""
+    monkeypatch.setattr("workbench.planning.threads.busy_cores", lambda *_: 0.0)
+    app, recorded = serve(name)[0], fixture(name)
+    steps = Steps(machine=lambda progress: machine)
+    shown = chat.View(Chat(steps, model=recorded["model"], engines=[name], context=recorded["context"]))
+    assert (app.title, name) in shown._engines._rows.children[0].children[0].options
+    run(shown.state, "deploy")
+    assert shown.state.error is None
+    try:
+        ask(shown.state, "Why?")
+        assert "Because" in shown._past.value
+        assert "unknown" in shown._numbers.value
+        assert shown.alert.value == ""
+    finally:
+        run(shown.state, "stop")
+    assert shown.state.running == {}
+
+
 def test_answers_stand_side_by_side_and_where_they_part_is_marked(drawn: Callable[..., chat.View]) -> None:
     two = {"a Q4": Scripted(lambda _: ["The ", "sky"]), "b Q4": Scripted(lambda _: ["The ", EVIL])}
     shown = drawn(two, engines=("a", "b"))
@@ -217,7 +240,9 @@ def test_numbers_of_engines_that_nobody_measured(machine: Machine, little_model:
 @pytest.mark.browser
 @pytest.mark.engine
 def test_from_two_engines_to_a_stopped_answer(open_page: Callable[..., Any], home_with_model: Path) -> None:
-    with serve(two_engines(home_with_model), open_browser=False, block=False, announce=lambda _: None) as server:
+    with dashboards.serve(
+        two_engines(home_with_model), open_browser=False, block=False, announce=lambda _: None
+    ) as server:
         page = open_page()
         page.set_default_timeout(60_000)
         page.goto(server.url)

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.engines.apps.conftest import Serve
 from workbench.deployment.stream import Usage
-from workbench.errors import DoesNotFit, EngineUnavailable, ServerDied, StopFailed, UsageError
+from workbench.errors import DoesNotFit, EngineUnavailable, ServerDied, StopFailed, UnknownName, UsageError
 from workbench.machine import Machine
 from workbench.measurement import Compared
 from workbench.ui import conversation, engine_choice
@@ -217,6 +218,25 @@ def test_what_is_not_named(wrong: dict[str, Any], match: str) -> None:
     for name, value in wrong.items():
         setattr(state, name, value)
     assert match in str(run(state, "deploy").error)
+
+
+def test_an_app_gets_the_name_of_its_own_model_and_the_others_a_file() -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def planned(model: Any, engine: str, **options: Any) -> Any:
+        asked.append((engine, model))
+        return plan(engine, **options)
+
+    run(panel(engines=("ollama", "b"), model="llama3.2", plan=planned), "deploy")
+    assert asked == [("ollama", "llama3.2"), ("b", "file of llama3.2")]
+
+
+def test_for_apps_alone_no_file_is_fetched() -> None:
+    def unknown(name: str, **_: Any) -> None:
+        raise UnknownName("model", name, [])
+
+    state = run(panel(engines=("ollama", "lm-studio"), model="llama3.2", get_model=unknown), "deploy")
+    assert (state.state, state.error) == ("ready", None)
 
 
 # -- talking -----------------------------------------------------------------------------------------------------
@@ -461,7 +481,7 @@ def test_a_transcript_has_everything() -> None:
 
 def test_every_engine_that_chats_is_listed_with_what_it_needs() -> None:
     found = {one.name: one for one in engine_choice.looked_at(engine_choice.listed())}
-    assert {"llama.cpp", "transformers", "vllm"} <= set(found)
+    assert {"llama.cpp", "transformers", "vllm", "ollama", "lm-studio"} <= set(found)
     assert not {"diffusers", "faster-whisper", "fake"} & set(found)
     assert not found["llama.cpp"].refused
     for one in found.values():
@@ -492,6 +512,16 @@ def test_one_engine_gets_company_if_there_is_any(
     assert len(engine_choice.plans(model, ["fake", "llama.cpp"], **settings)) == 2
     monkeypatch.setattr(engine_choice, "listed", lambda: (engine_choice.Choice("tensorrt-llm", "needs a GPU"),))
     assert len(engine_choice.plans(model, ["fake"], **settings)) == 1  # nothing else can run here
+
+
+def test_an_app_is_planned_by_the_name_it_has_for_its_model(
+    serve: Serve, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that the workbench has no file of; no other engine could run it, and an app is no company."""
+    monkeypatch.setattr("workbench.planning.threads.busy_cores", lambda *_: 0.0)
+    serve("lm-studio")
+    (alone,) = engine_choice.plans("deepseek-r1", ["lm-studio"], machine=machine, context=512)
+    assert (alone.engine.name, alone.model.name) == ("lm-studio", "deepseek-r1")
 
 
 def test_a_choice_that_cannot_run_is_refused(machine: Machine, embedded_model_path: Path) -> None:

@@ -10,6 +10,7 @@ from workbench.deployment import deploy
 from workbench.errors import WorkbenchError
 from workbench.evidence import Estimate
 from workbench.measurement.answers import Answer, ask
+from workbench.models import Model
 from workbench.planning import Plan, decode_bound, of_request
 
 Progress = Callable[[float | None, str], None]
@@ -68,7 +69,9 @@ class Compared(OfPlan):
 
     @property
     def bound(self) -> Estimate:
-        """The tokens a second that memory bandwidth allows."""
+        """The tokens a second that memory bandwidth allows; unknown for a model of which an app says little."""
+        if not isinstance(self.plan.model, Model):
+            return Estimate.unknown("tok/s", self.plan.model.reason)
         return decode_bound(self.plan.model, self.plan.settings, self.plan.machine)
 
     @property

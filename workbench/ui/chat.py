@@ -66,7 +66,8 @@ class View(PanelView[Chat]):
         known = [entry.name for entry in models.known() if entry.asset and entry.task in ("chat", "code")]
         self._model = field(
             widgets.Combobox(value=state.model, options=known, continuous_update=False, ensure_option=False,
-                             description="Model", placeholder="a name, a .gguf file, or hf:owner/name/file.gguf")
+                             description="Model",
+                             placeholder="a name (or an app's), a .gguf file, or hf:owner/name/file.gguf")
         )  # fmt: skip
         self._context = field(
             widgets.BoundedIntText(state.context, min=128, max=2**20, step=128, description="Context in tokens")

@@ -116,21 +116,29 @@ class Chat(Stepwise):
         return started
 
     def _plan(self, context: Context) -> dict[str, Any]:
-        if not self.model.strip():
+        name = self.model.strip()
+        if not name:
             raise UsageError("No model is named.", fix="Choose one of the list, or give a path or a file on the Hub.")
         machine = self._steps.machine(progress=checked(context))
-        context.progress(None, f"getting {self.model}")
-        model = self._steps.get_model(self.model.strip(), progress=in_bytes(context))
+        model = self._model(context, name)
         wanted = {"machine": machine, "context": self.context, "concurrency": self.concurrency}
         plans: dict[str, Any] = {}
         for choice in self.engines:
             context.check()
             context.progress(None, f"predicting {choice}")
-            plan = self._steps.plan(model, **engine_choice.options(choice), **wanted)
+            named = name if engine_choice.has_own_models(choice) else model
+            plan = self._steps.plan(named, **engine_choice.options(choice), **wanted)
             if label(plan) in plans:
                 raise UsageError(f"{label(plan)} was chosen twice.", fix="Remove one of them.")
             plans[label(plan)] = plan
         return plans
+
+    def _model(self, context: Context, name: str) -> Any:
+        """The model in its file; None where every engine has its models itself."""
+        if all(map(engine_choice.has_own_models, self.engines)):
+            return None
+        context.progress(None, f"getting {name}")
+        return self._steps.get_model(name, progress=in_bytes(context))
 
     def _stop(self, context: Context) -> dict[str, Any]:
         left = dict(self.running)

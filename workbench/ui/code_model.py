@@ -161,9 +161,8 @@ class CodeModel(Stepwise):
         return self._steps.deploy(plan, grace_s=grace_s, progress=checked(context))
 
     def _model(self, context: Context, target: Target) -> Any:
-        """The model in its file; its name alone where the engine has its models itself."""
-        engine = engine_choice.engine_of(target.engine)
-        if engine != AUTO and engines.get(engine).keeps_models:
+        """The model in its file, or its name alone."""
+        if engine_choice.has_own_models(target.engine):
             return target.model
         return self._steps.get_model(target.model, progress=in_bytes(context))
 

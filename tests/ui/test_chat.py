@@ -152,9 +152,42 @@ def test_answers_stand_side_by_side_and_where_they_part_is_marked(drawn: Callabl
     ask(run(shown.state, "deploy"), "Colour?")
     assert shown._past.value.count("<article") == 2
     assert f'<mark title="Here the answers part.">{chat_html.pieces.text(EVIL)}</mark>' in shown._past.value
-    assert chat_html.DRAWN in chat_html.pieces.html.unescape(shown._hint.value)
+
+
+def why(shown: chat.View) -> list[str]:
+    """The reasons below each turn."""
+    return re.findall("Why .*?(?=</p>)", shown._past.value)
+
+
+def test_why_answers_differ_is_said_for_each_turn_as_it_was_asked(drawn: Callable[..., chat.View]) -> None:
+    """At temperature 0 without a word of drawing; in the second turn with what each engine had read; and what a field
+    says by now changes nothing of what was."""
+    two = {"a Q4_1": Scripted(lambda _: ["The ", "sky"]), "b BF16": Scripted(lambda _: ["The ", "sea"])}
+    shown = drawn(two, engines=("a:Q4_1", "b:BF16"), temperature=0.0)
+    ask(run(shown.state, "deploy"), "Colour?")
+    (first,) = why(shown)
+    assert first.startswith("Why a Q4_1 and b BF16 differ: The weights are not the same numbers: a Q4_1 has 5 bits")
+    assert "8 bits and keeps keys and values as f16; b BF16 computes in BF16" in first
+    assert "drawn" not in first
+    assert "earlier answers" not in first
+    shown._fields["temperature"].value = 0.7
+    assert why(shown) == [first]
+    ask(shown.state, "And at night?")
+    before, second = why(shown)
+    assert before == first
+    assert "drawn, at temperature 0.7" in second
+    assert "each was sent its own earlier answers" in second
     shown._fields["temperature"].value = 0.0
-    assert shown.state.temperature == 0
+    ask(shown.state, "And?")
+    assert why(shown)[:2] == [first, second]
+    assert "drawn" not in why(shown)[2]
+    assert "earlier answers" in why(shown)[2]
+
+
+def test_the_same_answer_needs_no_reason(drawn: Callable[..., chat.View]) -> None:
+    shown = drawn(engines=("a", "b"))
+    ask(run(shown.state, "deploy"), "Colour?", "And?")
+    assert why(shown) == []
 
 
 def test_one_answer_has_no_mark(drawn: Callable[..., chat.View]) -> None:

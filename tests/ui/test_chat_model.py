@@ -14,7 +14,7 @@ from tests.engines.apps.conftest import Serve
 from workbench.deployment.stream import Usage
 from workbench.errors import DoesNotFit, EngineUnavailable, ServerDied, StopFailed, UnknownName, UsageError
 from workbench.machine import Machine
-from workbench.measurement import Compared
+from workbench.measurement import Answer, Compared, Terms
 from workbench.ui import conversation, engine_choice
 from workbench.ui.chat_model import Chat, Steps
 from workbench.ui.stepwise import GRACE_S
@@ -71,8 +71,9 @@ class Deployment:
 
 def plan(engine: str, **options: Any) -> Any:
     return SimpleNamespace(
-        engine=SimpleNamespace(title=engine), model=SimpleNamespace(quantization=options.get("format", "Q4")),
-        settings=SimpleNamespace(context=options["context"]), options=options,
+        engine=SimpleNamespace(title=engine),
+        model=SimpleNamespace(quantization=options.get("format", "Q4"), format="gguf"),
+        settings=SimpleNamespace(context=options["context"], cache_type="f16"), options=options,
     )  # fmt: skip
 
 
@@ -465,6 +466,28 @@ def test_where_answers_part() -> None:
     }
     (turn,) = ask(run(panel(two, engines=("a", "b", "c")), "deploy"), "Colour?").turns
     assert turn.departures() == {"a Q4": 2, "b Q4": 1, "c Q4": None}
+
+
+def test_an_answer_that_was_ended_early_is_no_other_answer() -> None:
+    def said(text: str, ending: conversation.Ending) -> conversation.Reply:
+        return conversation.Reply(Answer((text,)), ending)
+
+    terms = {name: Terms(name, "Q4_1", 5.0) for name in ("a", "b")}
+    for text, ending, differs in (
+        ("It is", "complete", True), ("It is", "stopped", False), ("It is", "growing", False),
+        ("It was", "growing", True), ("It is so.", "complete", False),
+    ):  # fmt: skip
+        for order in (("a", "b"), ("b", "a")):
+            replies = {"a": said("It is so.", "complete"), "b": said(text, ending)}  # type: ignore[arg-type]
+            turn = conversation.Turn("Why?", {name: replies[name] for name in order}, terms)
+            assert list(turn.reasons()) == ([order] if differs else [])
+
+
+def test_engines_that_said_the_same_go_on_from_the_same() -> None:
+    said = {"a": "Yes.", "b": "Yes.", "c": "No."}
+    turns = [conversation.Turn("Is it?", {name: conversation.Reply(Answer((text,))) for name, text in said.items()})]
+    assert conversation.histories(turns, ["a", "b", "c"]) == {"a": 0, "b": 0, "c": 2}
+    assert set(conversation.histories([], ["a", "b", "c"]).values()) == {0}
 
 
 def test_a_transcript_has_everything() -> None:

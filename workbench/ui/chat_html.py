@@ -15,10 +15,6 @@ from workbench.units import format_value
 
 NOTHING: Final = "–"
 QUANTITIES: Final = {"decode": "writes", "ttft": "first token", "memory_peak": "memory"}
-DRAWN: Final = (
-    "Engines draw their random numbers in their own ways: only with a temperature of 0 do differences come from the "
-    "engine and its format alone."
-)
 
 
 def turn(said: Turn, *, growing: bool = False) -> str:
@@ -27,8 +23,14 @@ def turn(said: Turn, *, growing: bool = False) -> str:
     replies = "".join(_reply(name, one, parts.get(name), growing) for name, one in said.replies.items())
     return (
         f'<section class="wb-turn"><div class="wb-asked">{pieces.text(said.question)}</div>'
-        f'<div class="wb-replies">{replies}</div></section>'
+        f'<div class="wb-replies">{replies}</div>{_reasons(said)}</section>'
     )
+
+
+def _reasons(said: Turn) -> str:
+    """Why answers are not the same, for each that is not as the first is."""
+    pairs = said.reasons().items()
+    return "".join(pieces.note(f"Why {one} and {other} differ: {' '.join(why)}") for (one, other), why in pairs)
 
 
 def _reply(name: str, reply: Reply, departure: int | None, growing: bool) -> str:
@@ -69,11 +71,11 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
 
 
 def hint(state: Any) -> str:
-    """How full the context is, a way to keep the conversation, and what a comparison needs."""
+    """How full the context is, a way to keep the conversation, and why answers do not come at once."""
     if not state.turns:
         return ""
     several = len(state.running) > 1
-    sentences = [_room(state), DRAWN if several and state.temperature > 0 else ""]
+    sentences = [_room(state)]
     if several and state.state == "answering":
         sentences.append("Engines answer in turn: at once they would slow each other down.")
     link = "" if state.busy else f" {_download(state.transcript())}"

@@ -17,7 +17,7 @@ from traitlets import Dict, Enum, Float, Int, List, Unicode, observe
 import workbench
 from workbench import deployment, models
 from workbench.errors import ServerDied, StopFailed, UsageError, WorkbenchError
-from workbench.measurement import Compared, answers, label
+from workbench.measurement import Compared, Terms, answers, label, terms
 from workbench.ui import conversation, engine_choice, machine_choice
 from workbench.ui.conversation import Reply, Turn
 from workbench.ui.jobs import Cancelled, Context
@@ -193,7 +193,7 @@ class Chat(Stepwise):
         return chosen if self.seed < 0 else {**chosen, "seed": self.seed}
 
     def _answer(self, context: Context, asked: Asked) -> tuple[Turn, ...]:
-        turn = Turn(asked.question, {name: Reply() for name in self.running})
+        turn = Turn(asked.question, {name: Reply() for name in self.running}, self._terms(asked))
         for name in self.running:
             context.progress(None, f"{name} is answering")
             for reply in self._replies(context, name, asked):
@@ -209,6 +209,10 @@ class Chat(Stepwise):
             raise turn.error
         self.set_trait("error", turn.error)
         return (*asked.earlier, turn)
+
+    def _terms(self, asked: Asked) -> dict[str, Terms]:
+        sent, temperature = conversation.histories(asked.earlier, list(self.running)), asked.options["temperature"]
+        return {name: terms(self.plans[name], temperature=temperature, history=sent[name]) for name in self.running}
 
     def _replies(self, context: Context, name: str, asked: Asked) -> Iterator[Reply]:
         """One engine's reply as it grows, and as it ended."""

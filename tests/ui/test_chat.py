@@ -23,6 +23,7 @@ from workbench.engines import Availability
 from workbench.machine import Machine
 from workbench.measurement import Answer, Compared
 from workbench.models import Model
+from workbench.report import same_text
 from workbench.ui import chat, chat_html, dashboards, front_end
 from workbench.ui.chat_model import Chat, Steps
 from workbench.ui.conversation import Reply, Turn
@@ -67,6 +68,7 @@ def test_in_a_notebook_the_panel_waits_for_a_click() -> None:
 def test_a_real_answer_from_the_choice_to_the_numbers(real: Callable[..., chat.View]) -> None:
     shown = real(token_s=0.001)
     assert hidden(shown._chat_card)
+    assert hidden(shown._same_card)
     run(shown.state, "deploy")
     try:
         assert not hidden(shown._chat_card)
@@ -84,6 +86,11 @@ def test_a_real_answer_from_the_choice_to_the_numbers(real: Callable[..., chat.V
             names = [trace["name"] for trace in area.outputs[0]["data"]["application/vnd.plotly.v1+json"]["data"]]
             assert "measured" in names
         assert "MiB" in shown._numbers.value
+        assert not hidden(shown._same_card)
+        (same,) = shown._same.outputs
+        bars = same["data"]["application/vnd.plotly.v1+json"]["data"]
+        assert sum(len(trace["y"]) for trace in bars) == len(same_text.record().rows)
+        assert same_text.record().date in shown._same_table.value
     finally:
         run(shown.state, "stop")
     assert hidden(shown._stop)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from workbench.measurement import Answer, Compared
+from workbench.report import same_text
 from workbench.ui import pieces
 from workbench.ui.conversation import WORDS, Reply, Turn
 from workbench.ui.engine_choice import Choice
@@ -126,6 +127,11 @@ def numbers(found: Sequence[Compared]) -> str:
     return pieces.table(
         head, rows, "One request alone. Memory: the predicted peak, and what was held after the answer"
     ) + pieces.more("Where these numbers come from", bases)
+
+
+def same_text_table() -> str:
+    """The record of which engines write the same text."""
+    return pieces.table(("", "Same text", "The others part"), same_text.rows(), str(same_text.record()))
 
 
 def _rows(one: Compared) -> list[tuple[str, ...]]:

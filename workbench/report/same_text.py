@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from workbench import engines
 from workbench.catalog.loader import FOLDER
-from workbench.report.figures import MEASURED, PREDICTED, safe, styled
+from workbench.report.figures import MEASURED, PALETTE, safe, styled
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -78,7 +78,7 @@ def figure() -> go.Figure:
     import plotly.graph_objects as go
 
     found, drawn = record(), go.Figure()
-    for exact, name, colour in ((True, "32 bits everywhere", PREDICTED), (False, "rounded", MEASURED)):
+    for exact, name, colour in ((True, "32 bits everywhere", PALETTE[2]), (False, "rounded", MEASURED)):
         rows = [row for row in found.rows if row.exact is exact]
         drawn.add_bar(
             orientation="h", y=[safe(row.label) for row in rows], x=[row.equal for row in rows], name=name,

@@ -173,8 +173,11 @@ class TransformersServe(Transformers):
     formats = started = frozenset(SERVED)
     serving = memory.LIBRARY
     needs = SERVED
-    #: No `ignore_eos` there, but a whole generation config: without an end of text, an answer has full length.
-    benchmark_options = MappingProxyType({"generation_config": '{"do_sample": false, "use_cache": true}'})
+    #: No `ignore_eos` there, but a whole generation config. With no end of text in it the model's own is taken; with
+    #: one that no token has, an answer has full length.
+    benchmark_options = MappingProxyType(
+        {"generation_config": '{"do_sample": false, "use_cache": true, "eos_token_id": -1, "pad_token_id": 0}'}
+    )
     quantizations: Mapping[str, str] = MappingProxyType({"NF4-DQ": "bnb-4bit", "LLM.int8": "bnb-8bit"})
 
     def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int, batch: int = 1) -> Estimate:

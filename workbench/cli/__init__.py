@@ -230,14 +230,14 @@ def _gib(text: str) -> float:
 
 
 def _add_plan_options(sub: argparse.ArgumentParser, *, brief: bool = False) -> None:
-    _add_engine_options(sub, brief=brief)
+    _add_engine_options(sub, brief=brief, note="; `workbench plan MODEL --for USE` says which is the fastest")
     sub.add_argument("--context", type=int, help="tokens of prompt and answer together (default: 2048)")
     if not brief:
         sub.add_argument("--concurrency", type=int, default=1, help="requests served at once (default: 1)")
 
 
-def _add_engine_options(sub: argparse.ArgumentParser, *, brief: bool = False) -> None:
-    sub.add_argument("--engine", default="auto", help="engine to use (default: the first that can)")
+def _add_engine_options(sub: argparse.ArgumentParser, *, brief: bool = False, note: str = "") -> None:
+    sub.add_argument("--engine", default="auto", help=f"engine to use (default: the first that can{note})")
     if not brief:
         sub.add_argument("--format", help="format of the weights, such as BF16 or NF4 (default: the file's own)")
         sub.add_argument("--threads", type=int, help="CPU threads (default: chosen by what else runs)")

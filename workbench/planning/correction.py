@@ -32,9 +32,10 @@ class Group:
 
 
 #: From the closest to the farthest. The first that has measurements counts alone.
-# Spreads: two machines of the cloud, November 2026. The same variant, run again within a day, was 15 % off itself, and
-# a format 20 %; memory 1 to 2 %, and 9 % and 25 % where context and requests differ (engine_deployments.json). All were
-# of one model, so that an engine as a whole is trusted less than was seen.
+# Spreads of speed: 27 measurements of decode on one shared machine in November 2026, most of them from before anybody
+# noted who disturbed them. Run again, a variant lay 15 % off its own middle, a format 19 %, an engine 20 %; all were of
+# one model, so that engines are trusted less than was seen. Of memory: 1 to 2 % there, and 9 % and 25 % between formats
+# and sizes of deployment in the record engine_deployments.json.
 GROUPS: Final = (
     Group("this variant", ("model", "quantization", "threads", "prefill_threads", "flash_attention", "cache_type"),
           0.15, 0.02),

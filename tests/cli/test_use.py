@@ -91,8 +91,8 @@ def test_estimate(command: Command, tiny: Path, calm: Machine) -> None:
     done = command("estimate", tiny, "--engine", "fake", "--json")
     assert done.status == 0
     assert list(done.json) == [
-        "id", "created", "model", "model_path", "engine", "engine_version", "hardware", "machine", "devices",
-        "settings", "workload", "memory", "calibrated_by_ledger", "verdict", "fits",
+        "id", "created", "model", "model_path", "quantization", "engine", "engine_version", "hardware", "machine",
+        "devices", "settings", "workload", "memory", "calibrated_by_ledger", "verdict", "fits",
         "predictions", "reasons", "refused",
     ]  # fmt: skip
     assert (done.json["model"], done.json["engine"], done.json["settings"]["context"]) == ("Tiny", "fake", 128)

@@ -12,7 +12,7 @@ import pytest
 import workbench
 from tests.deployment.conftest import survivors
 from workbench.engines.contract import PEAK_ANSWER_TOKENS
-from workbench.errors import ServerDied, UsageError
+from workbench.errors import NotMeasurable, ServerDied, UsageError
 from workbench.evidence.ledger import Ledger
 from workbench.measurement import Measurement, check_repeats, measure
 from workbench.planning import Plan
@@ -137,6 +137,30 @@ def test_a_small_context_is_measured_with_a_small_workload(fake_plan: MakePlan, 
         result = measure(deployment, repeats=1)
     (sample,) = result.samples
     assert sample.prompt_tokens + sample.answer_tokens <= context
+
+
+def test_answers_that_the_model_ends_are_measured_by_what_came(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan(token_s=0.01, end_after_tokens=20)) as deployment:
+        result = measure(deployment, repeats=1)
+    (sample,) = result.samples
+    assert (sample.answer_tokens, result.values["decode"].value) == (20, pytest.approx(19 / sample.decode_s))
+    assert "ended an answer after 20 of 64 tokens" in result.values["decode"].method
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "tokens", "said"),
+    [(1, 10, "after 10 of 64 tokens: too few to time"),
+     (3, 20, "3 of 3 answers at once ended early, one after 20 of 64 tokens: the time of all says nothing")],
+)  # fmt: skip
+def test_answers_that_end_too_soon_are_not_measured(
+    fake_plan: MakePlan, concurrency: int, tokens: int, said: str
+) -> None:
+    """Nor stored beside a prediction for all tokens."""
+    made = fake_plan(end_after_tokens=tokens)
+    made = replace(made, settings=replace(made.settings, concurrency=concurrency))
+    with workbench.deploy(made) as deployment, pytest.raises(NotMeasurable, match=said):
+        measure(deployment, repeats=1)
+    assert Ledger().pairs() == []
 
 
 def test_another_ledger_can_be_given(fake_plan: MakePlan, tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from workbench.evidence.ledger import Ledger
 from workbench.machine import BusyMeter, PeakSampler, cpu_seconds, kept, probe, shared_bytes
 from workbench.measurement import images, speech
 from workbench.measurement.compared import memory_name
-from workbench.measurement.requests import Sample, run_request, template_overhead
-from workbench.measurement.together import Batch, measured, run_batch
+from workbench.measurement.requests import Sample, long_enough, run_request, template_overhead
+from workbench.measurement.together import Batch, full, measured, run_batch
 from workbench.models import weight_files
 from workbench.units import now
 
@@ -117,7 +117,7 @@ def _text(
     options = engines.get(plan["engine"]).benchmark_options
     samples, cpu_cores = _latency(deployment, workload, repeats, options, report)
     batches = _batches(deployment, workload, repeats, options, report)
-    values = {**_values(samples, cpu_cores), **(measured(batches) if batches else {})}
+    values = {**_values(samples, workload.answer_tokens, cpu_cores), **(measured(batches) if batches else {})}
     if peak_memory:
         report(0.8, f"longest prompt: {context - PEAK_ANSWER_TOKENS} tokens")
         values = {memory_name(deployment.predictions): _peak_memory(deployment, context, options), **values}
@@ -180,7 +180,8 @@ def _latency(
     begin, cpu_begin = time.perf_counter(), cpu_seconds(pids)
     for index in range(repeats):
         report(0.1 + 0.7 * index / repeats, f"request {index + 1} of {repeats}")
-        samples.append(run_request(deployment, letters, workload.answer_tokens, seed=index + 2, options=options))
+        sample = run_request(deployment, letters, workload.answer_tokens, seed=index + 2, options=options)
+        samples.append(long_enough(sample, workload.answer_tokens))
     return samples, (cpu_seconds(pids) - cpu_begin) / (time.perf_counter() - begin)
 
 
@@ -194,9 +195,8 @@ def _batches(
     letters, found = workload.prompt_tokens - template_overhead(deployment), []
     for number in range(min(repeats, 3)):
         report(None, f"{count} requests at once, {number + 1} of {min(repeats, 3)}")
-        found.append(
-            run_batch(deployment, workload, letters, count, seed=100 * (number + 1), options=options)
-        )  # fmt: skip
+        batch = run_batch(deployment, workload, letters, count, seed=100 * (number + 1), options=options)
+        found.append(full(batch, workload.answer_tokens))
     return found
 
 
@@ -220,15 +220,18 @@ def _peak_memory(deployment: Deployment, context: int, options: Mapping[str, obj
     return Measured((float(sampler.peak_bytes + shared),), "B", method)
 
 
-def _values(samples: list[Sample], cpu_cores: float) -> dict[str, Measured]:
+def _values(samples: list[Sample], asked: int, cpu_cores: float) -> dict[str, Measured]:
+    least = min(sample.answer_tokens for sample in samples)
+    ended = f"; the model ended an answer after {least} of {asked} tokens" if least < asked else ""
+
     def each(read: Callable[[Sample], float], unit: str, method: str) -> Measured:
         return Measured(tuple(read(sample) for sample in samples), unit, method)
 
     return {
         "prefill": each(lambda s: s.prefill_tok_per_s, "tok/s", "prompt tokens ÷ time to first token, at the client"),
-        "decode": each(lambda s: 1 / s.tpot_s, "tok/s", "output tokens after the first ÷ their time, at the client"),
+        "decode": each(lambda s: 1 / s.tpot_s, "tok/s", f"tokens after the first ÷ their time, at the client{ended}"),
         "ttft": each(lambda s: s.ttft_s, "s", "request sent to first token received"),
-        "tpot": each(lambda s: s.tpot_s, "s", "mean time per output token after the first"),
+        "tpot": each(lambda s: s.tpot_s, "s", f"mean time per output token after the first{ended}"),
         "cpu": Measured((cpu_cores,), "cores", "CPU time of the server ÷ wall time of all measured requests"),
     }  # fmt: skip
 

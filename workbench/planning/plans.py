@@ -12,6 +12,7 @@ from workbench.engines.device_memory import capacity_bytes
 from workbench.errors import DoesNotFit
 from workbench.evidence import Breakdown, Estimate
 from workbench.machine import Machine
+from workbench.planning.shapes import model_format
 from workbench.units import format_bytes, now
 
 Verdict = Literal["fits", "tight", "does not fit", "unknown"]
@@ -136,6 +137,7 @@ class Plan:
             "created": self.created,
             "model": self.model.name,
             "model_path": str(self.model.path) if self.model.path else None,
+            "quantization": model_format(self.model),
             "engine": self.engine.name,
             "engine_version": self.engine_version,
             "hardware": self.machine.hardware_class,

@@ -163,9 +163,11 @@ def race(found: Race) -> str:
     for number, lap in enumerate(found.laps):
         marks = ["picked"] * (number == 0) + ["best"] * (lap == best) + ["disturbed by others"] * lap.disturbed
         numbers = ["unknown" if one is None else format_value(one, unit) for one in (lap.predicted, lap.measured)]
-        lines.append((lap.label, *numbers, ", ".join(marks) or lap.failure[:80]))
-    regret = "unknown: the pick could not be measured" if found.regret is None else f"{found.regret:.1%} of the best"
-    return f"{columns([head, *lines])}\nRegret of the pick: {regret}."
+        lines.append((lap.label, *numbers, ", ".join([*marks, lap.failure[:80]]).strip(", ")))
+    for one in found.skipped:
+        predicted = "unknown" if one.predicted is None else format_value(one.predicted, unit)
+        lines.append((one.label, predicted, "not run", one.why))
+    return f"{columns([head, *lines])}\nRegret of the pick: {found.regret}."
 
 
 def validation(found: Validation) -> str:

@@ -31,13 +31,15 @@ Progress = Callable[[float | None, str], None]
 #: In the environment of a measurement: cores' worth of CPU that others had meanwhile.
 OTHERS: Final = "others_busy_cores"
 
+NO_BOUND: Final = Estimate.unknown("tok/s", "it was planned by a version that did not compute it")
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What was measured on one deployment, beside what was predicted for it before it ran.
 
     Keys of `values` are those of `predictions`, and more: memory_peak (B), prefill, decode (tok/s), ttft, tpot (s),
-    cpu (cores).
+    cpu (cores). decode_bound: what memory allows of decode, whatever the engine.
     """
 
     prediction: str
@@ -50,6 +52,7 @@ class Measurement:
     environment: Mapping[str, Any]
     created: str
     number: int
+    decode_bound: Estimate = NO_BOUND
 
     def to_dict(self) -> dict[str, Any]:
         """Stable keys for --json and the report."""
@@ -64,6 +67,7 @@ class Measurement:
                 name: {"value": m.value, "unit": m.unit, "samples": list(m.samples), "method": m.method, "date": m.date}
                 for name, m in self.values.items()
             },
+            "decode_bound_tok_per_s": self.decode_bound.value,
             "requests": [asdict(sample) for sample in self.samples],
             "environment": dict(self.environment),
         }
@@ -103,8 +107,13 @@ def measure(
     number = ledger.measure(plan["id"], created, environment, values)
     return Measurement(
         plan["id"], plan["model"], plan["engine"], workload, deployment.predictions, values, tuple(samples),
-        environment, created, number,
+        environment, created, number, _bound(plan),
     )  # fmt: skip
+
+
+def _bound(plan: Mapping[str, Any]) -> Estimate:
+    known = plan.get("decode_bound")
+    return Estimate.from_dict(known) if known else NO_BOUND
 
 
 def _text(

@@ -15,6 +15,7 @@ from workbench.engines.contract import PEAK_ANSWER_TOKENS
 from workbench.errors import NotMeasurable, ServerDied, UsageError
 from workbench.evidence.ledger import Ledger
 from workbench.measurement import Measurement, check_repeats, measure
+from workbench.measurement import text as room
 from workbench.planning import Plan
 from workbench.planning.planner import LEAST_CONTEXT
 
@@ -85,6 +86,16 @@ def test_the_ledger_has_it_beside_the_prediction(made: Plan, measured: Measureme
     assert {(pair["engine"], pair["hardware"]) for pair in pairs} == {("fake", "cpu-x86-64")}
 
 
+def test_the_bound_is_the_plan_s(made: Plan, measured: Measurement) -> None:
+    assert measured.decode_bound == made.decode_bound
+    assert measured.decode_bound.value == pytest.approx(40e9 / made.model.decode_read_bytes)
+
+
+def test_a_plan_of_an_older_version_has_no_bound(made: Plan) -> None:
+    old = {name: value for name, value in made.to_dict().items() if name != "decode_bound"}
+    assert room._bound(old).value is None
+
+
 def test_it_says_where_it_was_taken(measured: Measurement) -> None:
     assert {"cpu", "memory", "packages", "fingerprint", "engine_version"} <= set(measured.environment)
     assert measured.environment["engine_version"] == "0"
@@ -92,8 +103,8 @@ def test_it_says_where_it_was_taken(measured: Measurement) -> None:
 
 def test_stable_keys(measured: Measurement) -> None:
     data = json.loads(json.dumps(measured.to_dict()))
-    assert list(data) == ["prediction", "number", "model", "engine", "created", "workload", "values", "requests",
-                          "environment"]  # fmt: skip
+    assert list(data) == ["prediction", "number", "model", "engine", "created", "workload", "values",
+                          "decode_bound_tok_per_s", "requests", "environment"]  # fmt: skip
     assert list(data["values"]) == list(UNITS)
     assert list(data["values"]["decode"]) == ["value", "unit", "samples", "method", "date"]
     assert list(data["requests"][0]) == ["ttft_s", "decode_s", "prompt_tokens", "answer_tokens"]

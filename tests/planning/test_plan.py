@@ -22,7 +22,7 @@ MakePlan = Callable[..., Plan]
 
 KEYS = ["id", "created", "model", "model_path", "quantization", "engine", "engine_version", "hardware", "machine",
         "devices", "settings", "workload", "memory", "calibrated_by_ledger", "verdict", "fits",
-        "predictions", "reasons", "refused"]  # fmt: skip
+        "predictions", "decode_bound", "reasons", "refused"]  # fmt: skip
 QUANTITIES = ["memory_peak", "prefill", "decode", "ttft"]
 SETTINGS = ["model", "format", "context", "concurrency", "threads", "prefill_threads", "cache_type",
             "flash_attention",

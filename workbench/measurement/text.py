@@ -6,22 +6,20 @@ What is asked of models that transcribe is in `speech`, of those that make pictu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
-
-from workbench import engines, folders
+from workbench import engines
 from workbench.deployment import Deployment, failures
 from workbench.engines.contract import PEAK_ANSWER_TOKENS
 from workbench.engines.workload import Workload
 from workbench.errors import UsageError
 from workbench.evidence import Estimate, Measured
 from workbench.evidence.ledger import Ledger
-from workbench.machine import BusyMeter, PeakSampler, cpu_seconds, kept, probe, shared_bytes
+from workbench.machine import BusyMeter, PeakSampler, alone, cpu_seconds, kept, probe, shared_bytes
 from workbench.measurement import images, speech
 from workbench.measurement.compared import memory_name
 from workbench.measurement.requests import Sample, long_enough, run_request, template_overhead
@@ -30,8 +28,10 @@ from workbench.models import weight_files
 from workbench.units import now
 
 Progress = Callable[[float | None, str], None]
-#: In the environment of a measurement: cores' worth of CPU that other processes used meanwhile.
+#: In the environment of a measurement: cores' worth of CPU that others had meanwhile.
 OTHERS: Final = "others_busy_cores"
+
+NO_BOUND: Final = Estimate.unknown("tok/s", "it was planned by a version that did not compute it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Measurement:
     """What was measured on one deployment, beside what was predicted for it before it ran.
 
     Keys of `values` are those of `predictions`, and more: memory_peak (B), prefill, decode (tok/s), ttft, tpot (s),
-    cpu (cores).
+    cpu (cores). decode_bound: what memory allows of decode, whatever the engine.
     """
 
     prediction: str
@@ -52,6 +52,7 @@ class Measurement:
     environment: Mapping[str, Any]
     created: str
     number: int
+    decode_bound: Estimate = NO_BOUND
 
     def to_dict(self) -> dict[str, Any]:
         """Stable keys for --json and the report."""
@@ -66,6 +67,7 @@ class Measurement:
                 name: {"value": m.value, "unit": m.unit, "samples": list(m.samples), "method": m.method, "date": m.date}
                 for name, m in self.values.items()
             },
+            "decode_bound_tok_per_s": self.decode_bound.value,
             "requests": [asdict(sample) for sample in self.samples],
             "environment": dict(self.environment),
         }
@@ -90,7 +92,7 @@ def measure(
     report = progress or (lambda fraction, text: None)
     plan = deployment.plan_dict
     workload, engine = Workload(**plan["workload"]), engines.get(plan["engine"])
-    with alone(report), failures.explained(deployment.state):
+    with alone(partial(report, None)), failures.explained(deployment.state):
         others = BusyMeter(deployment.pids())
         if "transcribe" in engine.capabilities:
             samples, values = _speech(deployment, recording, repeats, peak_memory, report)
@@ -105,8 +107,13 @@ def measure(
     number = ledger.measure(plan["id"], created, environment, values)
     return Measurement(
         plan["id"], plan["model"], plan["engine"], workload, deployment.predictions, values, tuple(samples),
-        environment, created, number,
+        environment, created, number, _bound(plan),
     )  # fmt: skip
+
+
+def _bound(plan: Mapping[str, Any]) -> Estimate:
+    known = plan.get("decode_bound")
+    return Estimate.from_dict(known) if known else NO_BOUND
 
 
 def _text(
@@ -145,21 +152,6 @@ def _images(
         report(0.8, "peak memory")
         values = {memory_name(deployment.predictions): images.peak_memory(deployment), **values}
     return samples, values
-
-
-@contextmanager
-def alone(report: Progress) -> Iterator[None]:
-    """One measurement at a time: two would measure each other."""
-    lock = FileLock(folders.cache() / "measuring.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        report(None, "waiting for another measurement to end")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def check_repeats(repeats: int) -> None:

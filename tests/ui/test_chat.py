@@ -65,6 +65,16 @@ def test_in_a_notebook_the_panel_waits_for_a_click() -> None:
     assert chat.panel().children
 
 
+def test_that_no_engine_is_named_is_called_what_it_is(drawn: Callable[..., chat.View]) -> None:
+    """The first of the table that runs here: speed decides elsewhere, and that is said."""
+    rows = drawn(engines=["auto"])._engines
+    engine = rows._rows.children[0].children[0]
+    assert engine.options[0] == ("the first engine that runs here", "auto")
+    assert "workbench plan MODEL --for chat" in rows._note.value
+    engine.value = "llama.cpp"
+    assert rows._note.value == ""
+
+
 def test_a_real_answer_from_the_choice_to_the_numbers(real: Callable[..., chat.View]) -> None:
     shown = real(token_s=0.001)
     assert hidden(shown._chat_card)

@@ -10,8 +10,7 @@ from workbench.deployment import deploy
 from workbench.errors import WorkbenchError
 from workbench.evidence import Estimate
 from workbench.measurement.answers import Answer, ask
-from workbench.models import Model
-from workbench.planning import Plan, decode_bound, of_request
+from workbench.planning import Plan, beside_bound, of_request
 
 Progress = Callable[[float | None, str], None]
 
@@ -69,10 +68,8 @@ class Compared(OfPlan):
 
     @property
     def bound(self) -> Estimate:
-        """The tokens a second that memory bandwidth allows; unknown for a model of which an app says little."""
-        if not isinstance(self.plan.model, Model):
-            return Estimate.unknown("tok/s", self.plan.model.reason)
-        return decode_bound(self.plan.model, self.plan.settings, self.plan.machine)
+        """The tokens a second that memory bandwidth allows."""
+        return self.plan.decode_bound
 
     @property
     def measured(self) -> Mapping[str, float]:
@@ -86,6 +83,11 @@ class Compared(OfPlan):
         """The measured part of what memory bandwidth allows."""
         decode, bound = self.measured.get("decode"), self.bound.value
         return None if decode is None or bound is None else decode / bound
+
+    @property
+    def beside_bound(self) -> str:
+        """The same in words; nothing where either is unknown."""
+        return beside_bound(self.measured["decode"], self.bound) if "decode" in self.measured else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Stable keys with units in their names, for a notebook's record."""

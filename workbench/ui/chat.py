@@ -36,7 +36,7 @@ def panel(
     model: str = MODEL, *, engines: Sequence[str] = ("auto",), context: int = 2048, concurrency: int = 1,
     system: str = "", question: str = "", temperature: float = 0.7, max_tokens: int = 256,
 ) -> widgets.VBox:  # fmt: skip
-    """The panel as a widget; engines: 'llama.cpp', 'transformers:BF16', or 'auto' for what the workbench would take.
+    """The panel as a widget; engines: 'llama.cpp', 'transformers:BF16', or 'auto' for the first that runs here.
 
     On a dashboard it begins by looking which engines can run here; elsewhere it waits for a click.
     """

@@ -120,7 +120,7 @@ def refused(choices: Sequence[Choice]) -> str:
 
 def numbers(found: Sequence[Compared]) -> str:
     """Predicted and measured, engine by engine, with the share of what memory bandwidth allows."""
-    head = ("", "Predicted", "Measured", "Bound by memory", "Of the bound")
+    head = ("", "Predicted", "Measured", "What memory allows")
     rows = [row for one in found for row in _rows(one)]
     bases = [f"{one.label}, bound: {_basis(one.bound)}" for one in found]
     bases += [f"{one.label}, {name}: {_basis(one.predicted[name])}" for one in found for name in ("decode", "ttft")]
@@ -135,20 +135,16 @@ def same_text_table() -> str:
 
 
 def _rows(one: Compared) -> list[tuple[str, ...]]:
-    predicted, measured, share, bound = one.predicted, one.measured, one.share_of_bound, one.bound.value
-    bounds = {"decode": ("unknown" if bound is None else format_value(bound, "tok/s"), _or_dash(share, "{:.0%}"))}
+    predicted, measured, bound = one.predicted, one.measured, one.bound.value
+    allowed = "unknown" if bound is None else one.beside_bound or format_value(bound, "tok/s")
     return [
         (
             f"{one.label}: {title}", pieces.estimate(predicted[name]),
             format_value(measured[name], predicted[name].unit) if name in measured else NOTHING,
-            *bounds.get(name, (NOTHING, NOTHING)),
+            allowed if name == "decode" else NOTHING,
         )
         for name, title in QUANTITIES.items()
     ]  # fmt: skip
-
-
-def _or_dash(value: float | None, form: str) -> str:
-    return NOTHING if value is None else form.format(value)
 
 
 def _basis(found: Any) -> str:

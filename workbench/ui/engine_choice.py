@@ -1,6 +1,6 @@
 """Which engines a panel offers, in which formats, and why some cannot run here. No widget is known here.
 
-A choice is written 'llama.cpp', 'transformers:BF16', or 'auto' for what the workbench would take.
+A choice is written 'llama.cpp', 'transformers:BF16', or 'auto' for the first engine that runs here.
 """
 
 from __future__ import annotations

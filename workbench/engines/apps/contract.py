@@ -77,7 +77,8 @@ class App(ABC):
     """One app on this computer, at one address.
 
     program: what it is called on PATH; holds_one: it keeps one model at a time, so loading another drops it;
-    prefers_start: what we start ourselves can do more than what runs; benchmark_options: as for an engine.
+    prefers_start: what we start ourselves can do more than what runs; benchmark_options: as for an engine, none
+    where it cannot be told to go on after the end of text.
     Where it listens and the key it wants are read from NAME_HOST and NAME_API_KEY of the environment (OLLAMA_HOST …).
     """
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from benchmarks.record import read
 
+#: What is to be said of predictions whose coefficients rest on the model and the kind of machine they are scored on.
+SEEN = ": the fit has seen this model and machine"
 HEAD = ("prediction", "measured on", "median error", "largest or p95", "record")
 
 
@@ -21,8 +23,8 @@ def _deployments() -> tuple[str, ...]:
     return _summary_row(record, "peak memory of llama.cpp, before it starts", record["result"]["summary"])
 
 
-def _summary_row(record: dict[str, Any], title: str, found: dict[str, Any]) -> tuple[str, ...]:
-    measured = f"{found['deployments']} deployments, {record['cpu']['name']}"
+def _summary_row(record: dict[str, Any], title: str, found: dict[str, Any], fit: str = "") -> tuple[str, ...]:
+    measured = f"{found['deployments']} deployments, {record['cpu']['name']}{fit}"
     largest = f"{_percent(found['largest_error'])} (largest)"
     return title, measured, _percent(found["median_error"]), largest, _named(record)
 
@@ -38,7 +40,7 @@ def _engines() -> list[tuple[str, ...]]:
 def _engine_row(record: dict[str, Any], title: str, name: str, cases: list[dict[str, Any]]) -> tuple[str, ...]:
     pairs = [case["quantities"][name] for case in cases if name in case.get("quantities", {})]
     sizes = [abs(pair["error"]) for pair in pairs if pair["error"] is not None]
-    measured = f"{len(sizes)} deployments, {record['cpu']['name']}"
+    measured = f"{len(sizes)} deployments, {record['cpu']['name']}{SEEN}"
     return (
         title, measured, _percent(statistics.median(sizes)), f"{_percent(max(sizes))} (largest)", _named(record)
     )  # fmt: skip
@@ -52,7 +54,8 @@ def _media() -> list[tuple[str, ...]]:
         ("whisper-tiny.en", "real_time_factor"): "real-time factor, the same",
     }  # fmt: skip
     return [
-        _summary_row(record, title, record["result"]["summary"][model][name]) for (model, name), title in titles.items()
+        _summary_row(record, title, record["result"]["summary"][model][name], SEEN)
+        for (model, name), title in titles.items()
     ]
 
 

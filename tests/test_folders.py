@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import filelock
 import pytest
 
 from workbench import folders
@@ -54,3 +56,32 @@ def test_without_it_the_platform_decides(tmp_path: Path, monkeypatch: pytest.Mon
     found = {kind: folder() for kind, folder in KINDS.items()}
     assert len(set(found.values())) == 3
     assert all(path.is_relative_to(tmp_path) and "open-model-workbench" in path.parts for path in found.values())
+
+
+def test_who_waits_for_a_lock_can_give_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only before the wait: somebody loses patience while it lasts."""
+    monkeypatch.setattr(folders, "WAITING_S", 0.01)
+    asked, gave_up = [], threading.Event()
+
+    def waiting() -> None:
+        asked.append("still?")
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+
+    def work() -> None:
+        with pytest.raises(KeyboardInterrupt), folders.alone(tmp_path / "lock", waiting):
+            pytest.fail("it was not our turn")
+        gave_up.set()
+
+    with filelock.FileLock(tmp_path / "lock"):
+        threading.Thread(target=work, daemon=True).start()
+        assert gave_up.wait(10)
+    with folders.alone(tmp_path / "lock", waiting):  # and nothing is held of it
+        assert len(asked) == 3
+
+
+def test_who_waits_gets_a_turn(tmp_path: Path) -> None:
+    other = filelock.FileLock(tmp_path / "lock", thread_local=False)
+    other.acquire()
+    with folders.alone(tmp_path / "lock", other.release):
+        assert not other.is_locked

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from workbench.errors import UsageError
+
+WAITING_S = 0.5  # between two words to whoever waits, who may have lost patience
 
 
 def cache() -> Path:
@@ -33,6 +37,27 @@ def data() -> Path:
 def file_name(text: str) -> str:
     """A part of a file's name that looks like `text`, which may hold anything."""
     return re.sub(r"[^\w.-]", "-", text)[:48]
+
+
+@contextmanager
+def alone(lock: Path, waiting: Callable[[], object]) -> Iterator[None]:
+    """One process or thread at a time; the system releases the lock of a process that dies.
+
+    waiting: called again and again until it is our turn; whatever it raises ends the wait.
+    """
+    import filelock  # only for those who lock
+
+    held, timeout_s = filelock.FileLock(lock), 0.0
+    while not held.is_locked:
+        try:
+            held.acquire(timeout=timeout_s)
+        except filelock.Timeout:
+            waiting()
+            timeout_s = WAITING_S
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _folder(kind: str) -> Path:

@@ -91,14 +91,15 @@ def test_estimate(command: Command, tiny: Path, calm: Machine) -> None:
     done = command("estimate", tiny, "--engine", "fake", "--json")
     assert done.status == 0
     assert list(done.json) == [
-        "id", "created", "model", "model_path", "engine", "engine_version", "hardware", "machine", "devices",
-        "settings", "workload", "memory", "calibrated_by_ledger", "verdict", "fits",
-        "predictions", "reasons", "refused",
+        "id", "created", "model", "model_path", "quantization", "engine", "engine_version", "hardware", "machine",
+        "devices", "settings", "workload", "memory", "calibrated_by_ledger", "verdict", "fits",
+        "predictions", "decode_bound", "reasons", "refused",
     ]  # fmt: skip
     assert (done.json["model"], done.json["engine"], done.json["settings"]["context"]) == ("Tiny", "fake", 128)
     shown = command("estimate", tiny, "--engine", "fake")
     assert f"Test CPU: {calm.cpu.physical_cores} cores" in shown.out
     assert "Predicted (90 % interval)" in shown.out
+    assert "    memory allows " in shown.out
 
 
 @pytest.mark.usefixtures("calm")
@@ -119,6 +120,7 @@ def test_plan_ranks_what_runs_and_refuses_the_rest(command: Command, calm: Machi
     shown = command("plan", "llama-3.1-8b", "--device", "RTX 3060", "--engine", "llama.cpp").out
     assert "GeForce RTX 3060" in shown
     assert "tok/s" in shown
+    assert "  memory allows\n" in shown
 
 
 @pytest.mark.parametrize(

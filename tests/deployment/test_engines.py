@@ -113,6 +113,10 @@ def test_the_library_s_own_server(engine_plan: MakePlan) -> None:
         with pytest.raises(WorkbenchError):
             list(running.chat("Hi", max_tokens=-1))
         assert "".join(running.chat("Hi", max_tokens=2))
+        options = engines.get("transformers-serve").benchmark_options
+        for seed in range(6):  # some of these the model would rather not answer at all
+            assert run_request(running, 24, 16, seed=seed, options=options).answer_tokens == 16
+        _serves_many_at_once(running, seconds=60)
     assert survivors(running.id) == []
 
 

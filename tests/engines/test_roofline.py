@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from dataclasses import replace
 
 import numpy as np
@@ -224,25 +226,42 @@ ESTIMATE = Estimate(1.0, 0.8, 1.3, "s", Basis("test"))
 
 
 def test_measurements_move_the_estimate_and_narrow_it() -> None:
-    once, often = corrected(ESTIMATE, [(1.0, 1.2)]), corrected(ESTIMATE, [(1.0, 1.2)] * 5)
+    once, often = corrected(ESTIMATE, [(1.0, 1.2)], 0.05), corrected(ESTIMATE, [(1.0, 1.2)] * 5, 0.05)
     assert 1 < once.known() < often.known() < 1.2
     assert _width(often) < _width(once) < _width(ESTIMATE)
-    assert "calibrated by 5 measurements" in often.basis.inputs["correction"]
+    assert "calibrated by 5 measurements here" in often.basis.inputs["correction"]
+
+
+def test_one_measurement_is_no_surer_than_two_of_its_kind_are_equal() -> None:
+    wide = Estimate(1.0, 0.5, 2.0, "s", Basis("test"))
+    once = corrected(wide, [(1.0, 1.2)], 0.15)
+    assert once.low is not None and once.high is not None
+    assert once.low < once.known() * 0.75 and once.high > once.known() * 1.3
+
+
+def test_one_measurement_among_many_moves_nothing_and_is_seen_in_the_interval() -> None:
+    """A disturbed one, say: the middle of all counts, and their spread."""
+    quiet, outlier = [(1.0, 1.0)] * 4, (1.0, 10.0)
+    moved = corrected(ESTIMATE, [*quiet, outlier], 0.05)
+    assert moved.known() == ESTIMATE.known()
+    assert _width(moved) > _width(ESTIMATE) > _width(corrected(ESTIMATE, quiet, 0.05))
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 100), st.floats(0.01, 100)), max_size=6))
-def test_a_correction_never_widens_or_leaves_its_own_interval(pairs: list[tuple[float, float]]) -> None:
-    moved = corrected(ESTIMATE, pairs)
+def test_a_correction_never_widens_beyond_what_was_measured(pairs: list[tuple[float, float]]) -> None:
+    moved = corrected(ESTIMATE, pairs, 0.05)
     assert moved.low is not None
     assert moved.high is not None
     assert moved.low <= moved.known() <= moved.high
-    assert _width(moved) <= _width(ESTIMATE) * (1 + 1e-9)
+    logs = [math.log(measured / predicted) for predicted, measured in pairs]
+    apart = statistics.stdev(logs) if len(logs) > 1 else 0.0
+    assert math.log(_width(moved)) <= max(math.log(_width(ESTIMATE)), 2 * 1.645 * apart) * (1 + 1e-9)
 
 
 def test_nothing_measured_changes_nothing() -> None:
     unknown = Estimate.unknown("s", "no device")
-    assert corrected(ESTIMATE, []) is ESTIMATE
-    assert corrected(unknown, [(1.0, 2.0)]) is unknown
+    assert corrected(ESTIMATE, [], 0.05) is ESTIMATE
+    assert corrected(unknown, [(1.0, 2.0)], 0.05) is unknown
 
 
 def _width(estimate: Estimate) -> float:

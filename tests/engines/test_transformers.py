@@ -262,7 +262,7 @@ def test_what_is_only_predicted_is_not_started(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.engines.transformers.find_spec", lambda name: None if name == "uvicorn" else name)
+    monkeypatch.setattr("workbench.engines.runtime.find_spec", lambda name: None if name == "uvicorn" else name)
     answer = ENGINE.available()
     assert not answer.ok and "uvicorn" in answer.reason and "pip install" in answer.fix
 

@@ -14,6 +14,10 @@ from workbench.engines.runtime import Sampling, TextRuntime, Token
 from workbench.errors import UsageError
 
 torch = pytest.importorskip("torch")
+from tokenizers import Tokenizer  # noqa: E402 - comes with Transformers
+
+from workbench.engines.transformers_runtime import TransformersRuntime, _Chooser, _Text  # noqa: E402
+
 pytestmark = pytest.mark.engine
 MESSAGES = [{"role": "user", "content": "Name three colours."}]
 GREEDY = Sampling(temperature=0)
@@ -28,8 +32,6 @@ def folder(written: Callable[[str, str], Path]) -> Path:
 @pytest.fixture(scope="module")
 def runtime(folder: Path) -> Iterator[TextRuntime]:
     """It, loaded once."""
-    from workbench.engines.transformers_runtime import TransformersRuntime
-
     threads = torch.get_num_threads()
     yield TransformersRuntime(folder, Settings("tiny", "FP32", 1024, threads=1, prefill_threads=1))
     torch.set_num_threads(threads)
@@ -93,6 +95,34 @@ def test_characters_of_several_tokens_come_whole(runtime: TextRuntime) -> None:
     found = _tokens(runtime, prompt, Sampling(temperature=0, ignore_eos=True), 12)
     text = "".join(token.text for token in found)
     assert any(token.text == "" for token in found) and "\ufffd" not in text.rstrip("\ufffd")
+
+
+@pytest.fixture
+def of_words() -> Tokenizer:
+    """A tokenizer as Llama 2's: words begin with a bar, and bytes that no token has are tokens of their own."""
+    from tokenizers import decoders, models
+
+    words = ["<unk>", "▁return", "▁x", "<0x0A>", "<0xF0>"]
+    found = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, [], byte_fallback=True))
+    found.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return found
+
+
+def test_a_word_after_the_prompt_keeps_its_space(of_words: Tokenizer) -> None:
+    assert _Text(of_words, [1]).push(2) == " x"
+
+
+def test_bytes_that_are_no_character_do_not_end_an_answer(of_words: Tokenizer) -> None:
+    text = _Text(of_words, [1])
+    said = [text.push(token) for token in (3, 4, 2, 2)]
+    assert said[-1] == " x"
+
+
+def test_the_end_of_text_is_never_said_when_an_answer_is_to_go_on() -> None:
+    logits = torch.tensor([1.0, 3.0, 2.0])
+    assert [_Chooser(GREEDY, without).next(logits) for without in ((), (1,), (1, 2))] == [1, 2, 0]
 
 
 def test_a_template_that_is_not_there(runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:

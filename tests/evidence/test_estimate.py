@@ -127,3 +127,8 @@ def test_nothing_measured_is_no_measurement() -> None:
 def test_one_sample_is_printed_without_a_range() -> None:
     assert str(Measured((2.0,), "cores", "a clock")) == "2 cores"
     assert str(Measured((1.0, 2.0, 4.0), "cores", "a clock")) == "2 cores (1 cores to 4 cores, n=3)"
+
+
+def test_a_number_without_an_interval_is_told_alone() -> None:
+    assert str(Estimate.within(5, "tok/s", BASIS, 0, 0)) == "5 tok/s"
+    assert str(Estimate.within(5, "tok/s", BASIS, 0.2, 0)) == "5 tok/s (4 tok/s to 5 tok/s)"

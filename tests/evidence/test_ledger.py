@@ -72,6 +72,27 @@ def test_every_measured_quantity_stands_beside_its_prediction(ledger: Ledger) ->
     assert (first["hardware"], first["machine"], first["calibrated_by_ledger"]) == ("cpu-x86-64", "abc", 0)
 
 
+def test_a_pair_says_of_which_variant_it_is_and_who_disturbed_it(ledger: Ledger) -> None:
+    settings = {"context": 512, "concurrency": 2, "threads": 1, "prefill_threads": 2,
+                "flash_attention": False, "cache_type": "f16"}  # fmt: skip
+    ledger.predict({**plan("a"), "quantization": "Q4_1", "settings": {"format": "gguf", **settings}},
+                   {"decode": guess(100)})  # fmt: skip
+    ledger.measure("a", "2026-01-02T00:00:00+00:00", {"others_busy_cores": 0.7}, {"decode": measured(90)})
+    (pair,) = ledger.pairs()
+    assert pair["others_busy_cores"] == 0.7 and pair["quantization"] == "Q4_1"
+    assert {name: pair[name] for name in settings} == settings
+
+
+@pytest.mark.parametrize(("format_name", "known"), [("BF16", "BF16"), ("gguf", None)])
+def test_plans_of_before_did_not_say_the_quantization_of_a_file(
+    ledger: Ledger, format_name: str, known: str | None
+) -> None:
+    ledger.predict({**plan("a"), "settings": {"format": format_name}}, {"decode": guess(100)})
+    ledger.measure("a", "2026-01-02T00:00:00+00:00", {}, {"decode": measured(90)})
+    (pair,) = ledger.pairs()
+    assert pair["quantization"] == known and pair["others_busy_cores"] is None
+
+
 def test_the_same_plan_is_stored_once_and_measured_often(ledger: Ledger) -> None:
     first = record(ledger, "a", {"decode": guess(100)}, {"decode": measured(100)})
     second = record(ledger, "a", {"decode": guess(999)}, {"decode": measured(50)}, hardware="another")

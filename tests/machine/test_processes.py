@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -158,6 +159,13 @@ def test_busy_cores_leave_us_and_whom_we_name_out(monkeypatch):
     monkeypatch.setattr(room, "_system_busy_s", lambda: next(system))
     monkeypatch.setattr(room.BusyMeter, "_own_s", lambda _self: next(own))
     assert busy_cores(0) == pytest.approx(3.0)
+
+
+def test_what_the_host_takes_away_is_used_by_others(monkeypatch):
+    times = iter([{"user": 10.0, "idle": 5.0, "steal": 1.0}, {"user": 10.5, "idle": 5.0, "steal": 3.5}])
+    monkeypatch.setattr(room.psutil, "cpu_times", lambda: SimpleNamespace(**next(times)))
+    before = room._system_busy_s()
+    assert room._system_busy_s() - before == pytest.approx(3.0)
 
 
 def test_a_file_that_a_stranger_maps_too_is_counted_in_full(tmp_path):

@@ -32,6 +32,8 @@ def test_after_it_the_prediction_is_for_what_was_asked(fake_plan: Callable[..., 
     assert found.predicted["memory_peak"] == made.predictions["memory_peak"]
     assert found.measured == pytest.approx({"decode": 20.0, "ttft": 0.25, "memory_peak": 1000.0})
     assert found.share_of_bound == pytest.approx(20 / found.bound.known())
+    assert found.beside_bound.startswith(f"{found.share_of_bound:.0%} of the bound")
+    assert Compared(made).beside_bound == ""
 
 
 def test_a_stopped_answer_has_no_speed_in_tokens(fake_plan: Callable[..., Plan]) -> None:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import filelock
 import pytest
 
 import workbench
 from tests.deployment.conftest import survivors
+from workbench import folders
+from workbench.deployment import Deployment
 from workbench.deployment.state import State
 from workbench.engines.contract import PEAK_ANSWER_TOKENS
-from workbench.errors import ServerDied, UsageError
+from workbench.errors import NotMeasurable, ServerDied, UsageError
 from workbench.evidence.ledger import Ledger
 from workbench.measurement import Measurement, check_repeats, measure
+from workbench.measurement import text as room
 from workbench.measurement.text import OTHERS
 from workbench.planning import Plan
 from workbench.planning.planner import LEAST_CONTEXT
+from workbench.ui.jobs import Cancelled
 
 MakePlan = Callable[..., Plan]
 
@@ -87,6 +93,16 @@ def test_the_ledger_has_it_beside_the_prediction(made: Plan, measured: Measureme
     assert {(pair["engine"], pair["hardware"]) for pair in pairs} == {("fake", "cpu-x86-64")}
 
 
+def test_the_bound_is_the_plan_s(made: Plan, measured: Measurement) -> None:
+    assert measured.decode_bound == made.decode_bound
+    assert measured.decode_bound.value == pytest.approx(40e9 / made.model.decode_read_bytes)
+
+
+def test_a_plan_of_an_older_version_has_no_bound(made: Plan) -> None:
+    old = {name: value for name, value in made.to_dict().items() if name != "decode_bound"}
+    assert room._bound(old).value is None
+
+
 def test_it_says_where_it_was_taken(measured: Measurement) -> None:
     assert {"cpu", "memory", "packages", "fingerprint", "engine_version"} <= set(measured.environment)
     assert measured.environment["engine_version"] == "0"
@@ -94,8 +110,8 @@ def test_it_says_where_it_was_taken(measured: Measurement) -> None:
 
 def test_stable_keys(measured: Measurement) -> None:
     data = json.loads(json.dumps(measured.to_dict()))
-    assert list(data) == ["prediction", "number", "model", "engine", "created", "workload", "values", "requests",
-                          "environment"]  # fmt: skip
+    assert list(data) == ["prediction", "number", "model", "engine", "created", "workload", "values",
+                          "decode_bound_tok_per_s", "requests", "environment"]  # fmt: skip
     assert list(data["values"]) == list(UNITS)
     assert list(data["values"]["decode"]) == ["value", "unit", "samples", "method", "date"]
     assert list(data["requests"][0]) == ["ttft_s", "decode_s", "prompt_tokens", "answer_tokens"]
@@ -133,12 +149,59 @@ def test_progress_rises_to_the_end(fake_plan: MakePlan) -> None:
     assert [text for _, text in seen if text.startswith("request")] == ["request 1 of 2", "request 2 of 2"]
 
 
+def test_a_wait_for_another_measurement_is_said_and_can_be_ended(
+    fake_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "WAITING_S", 0.01)
+    said: list[str] = []
+    ended = threading.Event()
+
+    def report(_: float | None, text: str) -> None:
+        said.append(text)
+        if len(said) == 2:  # while it waits: the first word comes before
+            raise Cancelled
+
+    def work(deployment: Deployment) -> None:
+        with pytest.raises(Cancelled):
+            measure(deployment, repeats=1, progress=report)
+        ended.set()
+
+    with workbench.deploy(fake_plan()) as deployment, filelock.FileLock(folders.cache() / "measuring.lock"):
+        threading.Thread(target=work, args=[deployment], daemon=True).start()
+        assert ended.wait(10)
+    assert said == ["waiting for another measurement to end"] * 2
+
+
 @pytest.mark.parametrize("context", [LEAST_CONTEXT, 2 * LEAST_CONTEXT])
 def test_a_small_context_is_measured_with_a_small_workload(fake_plan: MakePlan, context: int) -> None:
     with workbench.deploy(fake_plan(context=context)) as deployment:
         result = measure(deployment, repeats=1)
     (sample,) = result.samples
     assert sample.prompt_tokens + sample.answer_tokens <= context
+
+
+def test_answers_that_the_model_ends_are_measured_by_what_came(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan(token_s=0.01, end_after_tokens=20)) as deployment:
+        result = measure(deployment, repeats=1)
+    (sample,) = result.samples
+    assert (sample.answer_tokens, result.values["decode"].value) == (20, pytest.approx(19 / sample.decode_s))
+    assert "ended an answer after 20 of 64 tokens" in result.values["decode"].method
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "tokens", "said"),
+    [(1, 10, "after 10 of 64 tokens: too few to time"),
+     (3, 20, "3 of 3 answers at once ended early, one after 20 of 64 tokens: the time of all says nothing")],
+)  # fmt: skip
+def test_answers_that_end_too_soon_are_not_measured(
+    fake_plan: MakePlan, concurrency: int, tokens: int, said: str
+) -> None:
+    """Nor stored beside a prediction for all tokens."""
+    made = fake_plan(end_after_tokens=tokens)
+    made = replace(made, settings=replace(made.settings, concurrency=concurrency))
+    with workbench.deploy(made) as deployment, pytest.raises(NotMeasurable, match=said):
+        measure(deployment, repeats=1)
+    assert Ledger().pairs() == []
 
 
 def test_another_ledger_can_be_given(fake_plan: MakePlan, tmp_path: Path) -> None:

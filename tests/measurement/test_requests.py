@@ -9,7 +9,8 @@ import pytest
 
 from workbench.deployment.stream import Usage
 from workbench.errors import NotMeasurable
-from workbench.measurement import answers, run_request
+from workbench.measurement import Sample, answers, run_request
+from workbench.measurement.requests import long_enough
 
 
 class Stream:
@@ -60,6 +61,24 @@ def test_an_answer_that_comes_at_once_cannot_be_timed(monkeypatch: pytest.Monkey
 def test_an_answer_of_one_token_has_no_decode_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotMeasurable, match="sent 1 tokens"):
         timed(monkeypatch, (10.5, "a"), end=10.6, tokens=1)
+
+
+def test_the_rate_is_that_of_the_tokens_that_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app that cannot be told to go on after the end of text sends fewer than were asked for."""
+    sample = timed(monkeypatch, (10.5, "a"), (10.75, "b"), end=11.5, tokens=2)
+    assert sample.tpot_s == 1.0
+
+
+@pytest.mark.parametrize(("tokens", "asked"), [(16, 64), (3, 3), (64, 64)])
+def test_an_answer_that_is_long_enough(tokens: int, asked: int) -> None:
+    sample = Sample(0.5, 1.0, 20, tokens)
+    assert long_enough(sample, asked) is sample
+
+
+@pytest.mark.parametrize(("tokens", "asked"), [(15, 64), (2, 3)])
+def test_an_answer_that_ended_too_soon(tokens: int, asked: int) -> None:
+    with pytest.raises(NotMeasurable, match=f"after {tokens} of {asked} tokens: too few to time.*such as llama.cpp"):
+        long_enough(Sample(0.5, 1.0, 20, tokens), asked)
 
 
 def test_a_server_that_does_not_count_cannot_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:

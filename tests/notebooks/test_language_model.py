@@ -24,4 +24,4 @@ def test_ask_stop_and_compare(run_notebook: Callable[..., Any]) -> None:
         assert all(value > 0 for value in one["measured"].values())
     assert real["share_of_bound"] > 0
     assert run.values["bound"]["value"] == pytest.approx(real["bound_tok_per_s"], rel=0.01)
-    assert figures(run.notebook) == 3
+    assert figures(run.notebook) == 4

@@ -15,7 +15,7 @@ from workbench.errors import UnsupportedModel, UsageError
 from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Machine
 from workbench.models import Model
-from workbench.planning import USES, Pick, Use, Workload, pick
+from workbench.planning import USES, Pick, Plan, Use, Workload, choices, pick
 from workbench.planning.picking import answer_s
 from workbench.units import GIB, MIB
 
@@ -68,6 +68,10 @@ def choose(monkeypatch: pytest.MonkeyPatch, little_model: Model, machine: Machin
     return make
 
 
+def _formats(found: Pick) -> set[str]:
+    return {one.plan.settings.format for one in found.candidates}
+
+
 def _labels(found: Pick) -> list[str]:
     return [one.label for one in found.candidates]
 
@@ -107,10 +111,43 @@ def test_the_ledger_changes_the_pick(choose: Any, machine: Machine) -> None:
     engines = [Stub("hopeful", token_s=0.01), Stub("honest", token_s=0.02)]
     assert choose(engines).best.plan.engine.name == "hopeful"
     seen = {"engine": "hopeful", "machine": machine.fingerprint(), "calibrated_by_ledger": 0, "quantity": "decode",
-            "format": "gguf", "predicted": 90.0, "measured": 9.0}  # fmt: skip
+            "predicted": 90.0, "measured": 9.0}  # fmt: skip
     found = choose(engines, pairs=[seen] * 3)
     assert found.best.plan.engine.name == "honest"
     assert not found.best.plan.calibrated  # what is stored before a run is the plan as it was
+
+
+def test_the_ledger_changes_the_settings(choose: Any, machine: Machine) -> None:
+    """Of two variants of one engine and format, each is moved by its own measurements."""
+    engines = [Varied("one", token_s=0.01)]
+    assert _labels(choose(engines)) == ["one F32", "one F32, no flash attention"]
+    pairs = [
+        _seen(one.plan, machine, factor) for one, factor in zip(choose(engines).candidates, (0.2, 1.0), strict=True)
+    ]
+    assert _labels(choose(engines, pairs=pairs * 3)) == ["one F32, no flash attention", "one F32"]
+
+
+def test_a_disturbed_measurement_changes_no_pick(choose: Any, machine: Machine) -> None:
+    engines = [Stub("fast", token_s=0.01), Stub("slow", token_s=0.02)]
+    seen = _seen(choose(engines).best.plan, machine, 0.1)
+    assert choose(engines, pairs=[seen]).best.plan.engine.name == "slow"
+    assert choose(engines, pairs=[{**seen, "others_busy_cores": 1.5}]).best.plan.engine.name == "fast"
+
+
+def test_the_ledger_changes_the_pick_for_memory(choose: Any, machine: Machine) -> None:
+    engines = [Stub("modest", token_s=0.01, memory_bytes=20 * MIB), Stub("large", token_s=0.01, memory_bytes=30 * MIB)]
+    found = choose(engines, "memory")
+    assert _labels(found) == ["modest F32", "large F32"]
+    seen = _seen(found.best.plan, machine, 2.0, "memory_peak")
+    assert _labels(choose(engines, "memory", pairs=[seen] * 3)) == ["large F32", "modest F32"]
+
+
+def _seen(plan: Plan, machine: Machine, factor: float, quantity: str = "decode") -> dict[str, Any]:
+    """What the ledger says of a plan that ran here: `factor` times what was predicted."""
+    value = plan.predictions[quantity].known()
+    data = plan.to_dict()
+    return {**data["settings"], **data, "machine": machine.fingerprint(), "quantity": quantity, "predicted": value,
+            "measured": value * factor, "others_busy_cores": 0.0}  # fmt: skip
 
 
 def test_what_is_not_here_or_does_not_fit_is_refused_with_a_way_out(choose: Any) -> None:
@@ -137,14 +174,34 @@ def test_a_use_of_ones_own_and_one_that_nobody_knows(choose: Any) -> None:
         choose([], "tea")
 
 
-def test_formats_of_fewer_bits_are_refused_unless_asked_for(embedded_model: Model, machine: Machine) -> None:
-    found = pick(embedded_model, machine=machine, engines=["transformers"])
-    names = [one.plan.settings.format for one in found.candidates]
-    assert "FP32" in names and "BF16" in names and "NF4-DQ" not in names
-    (refused,) = (one for one in found.refused if one.format == "NF4-DQ")
-    assert "would round the weights to fewer bits: 4.13 of 5" in refused.reason
-    lossy = pick(embedded_model, machine=machine, engines=["transformers"], lossy=True)
-    assert "NF4-DQ" in [one.plan.settings.format for one in lossy.candidates]
+def test_a_file_is_not_rounded_once_more_unless_asked_for(embedded_model: Model, machine: Machine) -> None:
+    """Its bits do not count: ONNX-int4 has as many as the Q4_1 it is made of, and keeps none of its answers."""
+    engines = ["transformers", "onnx-runtime"]
+    found = pick(embedded_model, machine=machine, engines=engines)
+    assert _formats(found) == {"FP32", "BF16"}
+    refused = {one.format: one for one in found.refused}
+    assert {"ONNX-int4", "NF4-DQ", "LLM.int8"} <= set(refused)
+    assert refused["ONNX-int4"].reason == (
+        "ONNX-int4 would round the weights to 5 bits; the file has rounded them to 5 already, and losses add up: "
+        "the answers would be worse than the file's."
+    )
+    assert "--lossy" in refused["ONNX-int4"].fix
+    assert {"ONNX-int4", "NF4-DQ"} <= _formats(pick(embedded_model, machine=machine, engines=engines, lossy=True))
+
+
+def test_whole_weights_are_rounded_only_where_asked_for(embedded_model: Model, machine: Machine) -> None:
+    """A file of 32 bits is taken in 16: what that changes is what engines differ by among themselves."""
+    found = pick(replace(embedded_model, quantization="F32"), machine=machine, engines=["transformers"])
+    assert {"FP32", "BF16"} <= _formats(found) and "LLM.int8" not in _formats(found)
+    (refused,) = (one for one in found.refused if one.format == "LLM.int8")
+    assert refused.reason.startswith("LLM.int8 would round the weights to 8 bits; the file has 32: the answers")
+
+
+def test_a_file_as_it_is_comes_before_the_same_bits_rounded_anew(embedded_model: Model, machine: Machine) -> None:
+    """Also in the list of everything, where the faster one of equal formats comes first."""
+    found = choices(embedded_model, machine=machine, least_tok_per_s=0)
+    order = [(one.engine.name, one.model.quantization) for one in found.plans]
+    assert order.index(("llama.cpp", "Q4_1")) < order.index(("onnx-runtime", "ONNX-int4"))
 
 
 def test_json_has_the_reason_and_every_candidate(choose: Any) -> None:

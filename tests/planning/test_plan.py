@@ -20,9 +20,9 @@ from workbench.planning import Plan
 
 MakePlan = Callable[..., Plan]
 
-KEYS = ["id", "created", "model", "model_path", "engine", "engine_version", "hardware", "machine", "devices",
-        "settings", "workload", "memory", "calibrated_by_ledger", "verdict", "fits",
-        "predictions", "reasons", "refused"]  # fmt: skip
+KEYS = ["id", "created", "model", "model_path", "quantization", "engine", "engine_version", "hardware", "machine",
+        "devices", "settings", "workload", "memory", "calibrated_by_ledger", "verdict", "fits",
+        "predictions", "decode_bound", "reasons", "refused"]  # fmt: skip
 QUANTITIES = ["memory_peak", "prefill", "decode", "ttft"]
 SETTINGS = ["model", "format", "context", "concurrency", "threads", "prefill_threads", "cache_type",
             "flash_attention",

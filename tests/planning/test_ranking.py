@@ -11,7 +11,6 @@ from workbench.errors import UnsupportedModel, UsageError
 from workbench.machine import Machine, describe
 from workbench.planning import choices, plan
 from workbench.planning.configuration import estimate
-from workbench.planning.correction import calibrated
 from workbench.planning.ranking import LOSSLESS_BITS, bits, longest_context, smallest_change
 
 
@@ -71,24 +70,6 @@ def test_where_nothing_fits_the_best_says_why(machine: Machine) -> None:
 def test_a_wish_that_is_no_speed() -> None:
     with pytest.raises(UsageError, match="nan tok/s"):
         choices("llama-3.1-8b", machine=describe("RTX 3090"), least_tok_per_s=float("nan"))
-
-
-# -- the ledger ------------------------------------------------------------------------------------------------
-
-
-def test_measurements_here_move_the_prediction_and_narrow_it(fake_plan: object, machine: Machine) -> None:
-    made = fake_plan()  # type: ignore[operator]
-    value = made.decode.known()
-    pair = {"engine": made.engine.name, "machine": machine.fingerprint(), "calibrated_by_ledger": 0,
-            "quantity": "decode", "predicted": value, "measured": value * 0.5}  # fmt: skip
-    moved = calibrated(made, [pair] * 5)
-    assert moved.calibrated
-    assert moved.to_dict()["calibrated_by_ledger"]
-    assert value * 0.45 < moved.decode.known() < value * 0.75
-    assert moved.prefill == made.prefill
-    assert "calibrated by 5 measurements" in moved.decode.basis.inputs["correction"]
-    assert calibrated(made, [{**pair, "machine": "another"}]) is made
-    assert not made.calibrated
 
 
 def test_a_file_on_this_machine_is_still_planned(machine: Machine, fake_plan: object) -> None:

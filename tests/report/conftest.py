@@ -9,18 +9,19 @@ import pytest
 
 from workbench import costs
 from workbench.costs import Comparison
-from workbench.evidence import Measured
+from workbench.evidence import Basis, Estimate, Measured
 from workbench.measurement import Measurement, Sample
 from workbench.planning import Plan
 
 Story = tuple[Plan, Measurement, Comparison]
+BOUND = Estimate(8_000, 8_000, 8_000, "tok/s", Basis("made up", {"weights read": "5 MB a token"}, "nowhere"))
 
 
 @pytest.fixture
 def story(fake_plan: Callable[..., Plan]) -> Callable[..., Story]:
-    """story(name=…) → plan, measurement and comparison of a model of that name."""
+    """story(name=…, bound=…) → plan, measurement and comparison of a model of that name."""
 
-    def tell(name: str = "little") -> Story:
+    def tell(name: str = "little", bound: Estimate = BOUND) -> Story:
         made = fake_plan()
         made = replace(made, model=replace(made.model, name=name))
         values = {
@@ -33,7 +34,7 @@ def story(fake_plan: Callable[..., Plan]) -> Callable[..., Story]:
         }
         measurement = Measurement(
             made.id, name, "fake", made.workload, made.predictions, values, (Sample(0.005, 0.03, 256, 64),) * 3,
-            {"system": "Test OS", "engine_version": "0"}, "2026-01-02T03:04:05+00:00", 7,
+            {"system": "Test OS", "engine_version": "0"}, "2026-01-02T03:04:05+00:00", 7, bound,
         )  # fmt: skip
         return made, measurement, costs.compare(values, power_w=50)
 

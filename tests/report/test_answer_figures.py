@@ -45,6 +45,7 @@ def test_the_bound_is_drawn_for_decode_alone(made: Plan) -> None:
     found = [traces(draw([Compared(made, ANSWERED, 1)])) for draw in DRAWS]
     assert [name in one for one in found] == [True, False, False]
     assert found[0][name].x == pytest.approx((Compared(made).bound.known(),))
+    assert found[0][name].customdata[0].startswith(f"{20 / Compared(made).bound.known():.0%} of the bound")
 
 
 def test_an_unmeasured_computer_has_no_bound(made: Plan) -> None:

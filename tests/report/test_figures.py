@@ -26,6 +26,16 @@ def test_predicted_beside_measured(story: Tell) -> None:
     assert bar.base[1] + bar.x[1] == pytest.approx(100 * decode.high / decode.known())
 
 
+def test_beside_decode_stands_its_share_of_the_bound(story: Tell) -> None:
+    made, measurement, _ = story()
+    figure = figures.predicted_beside_measured(made.predictions, measurement.values, measurement.decode_bound)
+    assert "decode<br><b>2,000 tok/s</b><br>25% of the bound" in figure.layout.yaxis.ticktext
+    assert figure.data[1].customdata[1].endswith("<br>25% of the bound, 8,000 tok/s")
+    assert figure.to_json().count("of the bound") == 2
+    unknown = Estimate.unknown("tok/s", "not calibrated")
+    assert "bound" not in str(figures.predicted_beside_measured(made.predictions, measurement.values, unknown))
+
+
 def test_what_is_unknown_or_not_measured_is_left_out(story: Tell) -> None:
     made, measurement, _ = story()
     predictions = {**made.predictions, "decode": Estimate.unknown("tok/s", "not calibrated")}

@@ -73,6 +73,15 @@ def test_every_quantity_is_there_predicted_and_measured(story: Tell, page: Page)
     assert "engine the interpreter of the fake server" in page.text  # the parts of the memory
 
 
+def test_decode_stands_beside_what_memory_allows(story: Tell, page: Page) -> None:
+    assert "measured error what memory allows peak memory" in page.text
+    assert "25% of the bound, 8,000 tok/s" in page.text
+    assert "bound of decode, 8,000 tok/s made up weights read: 5 MB a token nowhere" in page.text
+    unknown = Page(render(*story(bound=Estimate.unknown("tok/s", "not calibrated")), "Yes.")).text
+    assert "what memory allows" not in unknown
+    assert "bound of decode" not in unknown
+
+
 def test_costs_are_there_with_what_was_assumed(page: Page) -> None:
     assert "here, electricity only" in page.text
     assert "Assumed electricity: 0.15 USD/kWh" in page.text

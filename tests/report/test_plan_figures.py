@@ -21,11 +21,14 @@ def found(machine: Machine) -> Any:
 
 def test_every_plan_with_a_known_speed_is_a_point(found: Any) -> None:
     figure = plan_figures.choices(found.plans)
-    points = {(x, y) for trace in figure.data[:-1] for x, y in zip(trace.x, trace.y, strict=True)}
+    *traces, ring, allowed = figure.data
+    points = {(x, y) for trace in traces for x, y in zip(trace.x, trace.y, strict=True)}
     known = [plan for plan in found.plans if plan.decode.value]
     assert points == {(plan.memory[0].total.value / GIB, plan.decode.value) for plan in known}
-    best = figure.data[-1]
-    assert (best.x[0], best.y[0]) == (found.best.memory[0].total.value / GIB, found.best.decode.value)
+    assert (ring.x[0], ring.y[0]) == (found.best.memory[0].total.value / GIB, found.best.decode.value)
+    assert (allowed.x[0], allowed.y[0]) == (ring.x[0], found.best.decode_bound.value)
+    hovers = [text for trace in traces for text in trace.customdata]
+    assert any(f"<br>memory allows {found.best.decode_bound}<br>" in text for text in hovers)
 
 
 def test_the_interval_is_the_prediction_s(found: Any) -> None:

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.evidence import Estimate
+from workbench.evidence import Basis, Estimate
 from workbench.machine import Accelerator, Machine
-from workbench.planning import Refusal
+from workbench.planning import Refusal, choices
+from workbench.planning.bound import CALIBRATED
 from workbench.report import Tour, text
+from workbench.report import walkthrough as guidance
 
 Tell = Callable[..., Any]
 
@@ -46,11 +48,47 @@ def test_the_comparison_has_a_line_per_quantity(story: Tell) -> None:
     _, measurement, _ = story()
     lines = text.comparison_table(measurement).splitlines()
     assert len(lines) == 5
-    assert lines[0].split() == ["predicted", "(90", "%", "interval)", "measured", "error"]
+    assert lines[0].split() == ["predicted", "(90", "%", "interval)", "measured", "error", "what", "memory", "allows"]
     starts = [lines[0].index(head) for head in ("predicted", "measured", "error")]
     assert all(line[start - 2 : start] == "  " and line[start] != " " for line in lines[1:] for start in starts)
     assert lines[3].startswith("decode")
     assert "2,000 tok/s (1,500 tok/s to 2,512 tok/s, n=3)" in lines[3]
+    assert lines[3].endswith("  25% of the bound, 8,000 tok/s")
+    assert sum("of the bound" in line for line in lines) == 1
+
+
+def test_where_nobody_knows_the_bound_nothing_is_said_of_it(story: Tell, machine: Machine) -> None:
+    made, measurement, _ = story(bound=Estimate.unknown("tok/s", "not calibrated"))
+    assert text.comparison_table(measurement).splitlines()[0].endswith("error")
+    assert "memory allows" not in text.plan(replace(made, machine=replace(machine, calibration=None)))
+
+
+def test_a_speed_above_the_bound_is_no_share(story: Tell) -> None:
+    _, measurement, _ = story(bound=Estimate(1_000, 1_000, 1_000, "tok/s", Basis("", {CALIBRATED: "5 GB/s"})))
+    shown = text.comparison_table(measurement)
+    assert "above an unreliable bound, 1,000 tok/s: the calibration was too slow" in shown
+    assert "200%" not in shown
+
+
+def test_a_plan_says_what_memory_allows_below_decode(story: Tell) -> None:
+    made, _, _ = story()
+    lines = text.plan(made).splitlines()
+    below = next(number for number, line in enumerate(lines) if line.startswith("  decode")) + 1
+    assert lines[below] == f"    memory allows     {made.decode_bound}"
+
+
+def test_ranked_plans_have_a_column_for_what_memory_allows(machine: Machine) -> None:
+    found = choices("qwen2.5-0.5b", machine=machine, engine="llama.cpp")
+    head, first = text.choices(found).split("\n\n")[2].splitlines()[:2]
+    assert head.endswith("  memory allows")
+    assert first.endswith(f"  {found.best.decode_bound}")
+    unmeasured = choices("qwen2.5-0.5b", machine=replace(machine, calibration=None), engine="llama.cpp")
+    assert "memory allows" not in text.choices(unmeasured)
+
+
+def test_a_walk_through_says_what_memory_allows(machine: Machine) -> None:
+    found = guidance(1, machine=machine)
+    assert f"Bound    {found.plan.decode_bound}, what memory allows" in text.walkthrough(found)
 
 
 def test_the_end_of_a_tour(story: Tell) -> None:

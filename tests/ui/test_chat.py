@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from tests.conftest import fake_engine
+from tests.engines.apps.conftest import Serve
+from tests.engines.apps.replay import fixture
 from tests.ui.looks import FIGURES, look
 from tests.ui.test_chat_model import Deployment as Scripted
 from tests.ui.test_chat_model import ask, dies, endless, panel, run
@@ -21,10 +23,10 @@ from workbench.engines import Availability
 from workbench.machine import Machine
 from workbench.measurement import Answer, Compared
 from workbench.models import Model
-from workbench.ui import chat, chat_html, front_end
+from workbench.report import same_text
+from workbench.ui import chat, chat_html, dashboards, front_end
 from workbench.ui.chat_model import Chat, Steps
 from workbench.ui.conversation import Reply, Turn
-from workbench.ui.dashboards import serve
 from workbench.ui.engine_choice import Choice
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -63,9 +65,20 @@ def test_in_a_notebook_the_panel_waits_for_a_click() -> None:
     assert chat.panel().children
 
 
+def test_that_no_engine_is_named_is_called_what_it_is(drawn: Callable[..., chat.View]) -> None:
+    """The first of the table that runs here: speed decides elsewhere, and that is said."""
+    rows = drawn(engines=["auto"])._engines
+    engine = rows._rows.children[0].children[0]
+    assert engine.options[0] == ("the first engine that runs here", "auto")
+    assert "workbench plan MODEL --for chat" in rows._note.value
+    engine.value = "llama.cpp"
+    assert rows._note.value == ""
+
+
 def test_a_real_answer_from_the_choice_to_the_numbers(real: Callable[..., chat.View]) -> None:
     shown = real(token_s=0.001)
     assert hidden(shown._chat_card)
+    assert hidden(shown._same_card)
     run(shown.state, "deploy")
     try:
         assert not hidden(shown._chat_card)
@@ -83,6 +96,11 @@ def test_a_real_answer_from_the_choice_to_the_numbers(real: Callable[..., chat.V
             names = [trace["name"] for trace in area.outputs[0]["data"]["application/vnd.plotly.v1+json"]["data"]]
             assert "measured" in names
         assert "MiB" in shown._numbers.value
+        assert not hidden(shown._same_card)
+        (same,) = shown._same.outputs
+        bars = same["data"]["application/vnd.plotly.v1+json"]["data"]
+        assert sum(len(trace["y"]) for trace in bars) == len(same_text.record().rows)
+        assert same_text.record().date in shown._same_table.value
     finally:
         run(shown.state, "stop")
     assert hidden(shown._stop)
@@ -123,15 +141,70 @@ def test_a_real_server_that_dies_is_explained(real: Callable[..., chat.View]) ->
     assert shown.state.running == {}
 
 
+@pytest.mark.parametrize("name", ["ollama", "lm-studio"])
+def test_a_model_of_an_app_is_talked_with(
+    name: str, serve: Serve, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the app's own name, for which the workbench has no file; recorded exchanges of the app, and real steps."""
+    monkeypatch.setattr("workbench.planning.threads.busy_cores", lambda *_: 0.0)
+    app, recorded = serve(name)[0], fixture(name)
+    steps = Steps(machine=lambda progress: machine)
+    shown = chat.View(Chat(steps, model=recorded["model"], engines=[name], context=recorded["context"]))
+    assert (app.title, name) in shown._engines._rows.children[0].children[0].options
+    run(shown.state, "deploy")
+    assert shown.state.error is None
+    try:
+        ask(shown.state, "Why?")
+        assert "Because" in shown._past.value
+        assert "unknown" in shown._numbers.value
+        assert shown.alert.value == ""
+    finally:
+        run(shown.state, "stop")
+    assert shown.state.running == {}
+
+
 def test_answers_stand_side_by_side_and_where_they_part_is_marked(drawn: Callable[..., chat.View]) -> None:
     two = {"a Q4": Scripted(lambda _: ["The ", "sky"]), "b Q4": Scripted(lambda _: ["The ", EVIL])}
     shown = drawn(two, engines=("a", "b"))
     ask(run(shown.state, "deploy"), "Colour?")
     assert shown._past.value.count("<article") == 2
     assert f'<mark title="Here the answers part.">{chat_html.pieces.text(EVIL)}</mark>' in shown._past.value
-    assert chat_html.DRAWN in chat_html.pieces.html.unescape(shown._hint.value)
+
+
+def why(shown: chat.View) -> list[str]:
+    """The reasons below each turn."""
+    return re.findall("Why .*?(?=</p>)", shown._past.value)
+
+
+def test_why_answers_differ_is_said_for_each_turn_as_it_was_asked(drawn: Callable[..., chat.View]) -> None:
+    """At temperature 0 without a word of drawing; in the second turn with what each engine had read; and what a field
+    says by now changes nothing of what was."""
+    two = {"a Q4_1": Scripted(lambda _: ["The ", "sky"]), "b BF16": Scripted(lambda _: ["The ", "sea"])}
+    shown = drawn(two, engines=("a:Q4_1", "b:BF16"), temperature=0.0)
+    ask(run(shown.state, "deploy"), "Colour?")
+    (first,) = why(shown)
+    assert first.startswith("Why a Q4_1 and b BF16 differ: The weights are not the same numbers: a Q4_1 has 5 bits")
+    assert "8 bits and keeps keys and values as f16; b BF16 computes in BF16" in first
+    assert "drawn" not in first
+    assert "earlier answers" not in first
+    shown._fields["temperature"].value = 0.7
+    assert why(shown) == [first]
+    ask(shown.state, "And at night?")
+    before, second = why(shown)
+    assert before == first
+    assert "drawn, at temperature 0.7" in second
+    assert "each was sent its own earlier answers" in second
     shown._fields["temperature"].value = 0.0
-    assert shown.state.temperature == 0
+    ask(shown.state, "And?")
+    assert why(shown)[:2] == [first, second]
+    assert "drawn" not in why(shown)[2]
+    assert "earlier answers" in why(shown)[2]
+
+
+def test_the_same_answer_needs_no_reason(drawn: Callable[..., chat.View]) -> None:
+    shown = drawn(engines=("a", "b"))
+    ask(run(shown.state, "deploy"), "Colour?", "And?")
+    assert why(shown) == []
 
 
 def test_one_answer_has_no_mark(drawn: Callable[..., chat.View]) -> None:
@@ -217,7 +290,9 @@ def test_numbers_of_engines_that_nobody_measured(machine: Machine, little_model:
 @pytest.mark.browser
 @pytest.mark.engine
 def test_from_two_engines_to_a_stopped_answer(open_page: Callable[..., Any], home_with_model: Path) -> None:
-    with serve(two_engines(home_with_model), open_browser=False, block=False, announce=lambda _: None) as server:
+    with dashboards.serve(
+        two_engines(home_with_model), open_browser=False, block=False, announce=lambda _: None
+    ) as server:
         page = open_page()
         page.set_default_timeout(60_000)
         page.goto(server.url)

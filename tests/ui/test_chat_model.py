@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.engines.apps.conftest import Serve
 from workbench.deployment.stream import Usage
-from workbench.errors import DoesNotFit, EngineUnavailable, ServerDied, UsageError
+from workbench.errors import DoesNotFit, EngineUnavailable, ServerDied, StopFailed, UnknownName, UsageError
 from workbench.machine import Machine
-from workbench.measurement import Compared
+from workbench.measurement import Answer, Compared, Terms
 from workbench.ui import conversation, engine_choice
 from workbench.ui.chat_model import Chat, Steps
 from workbench.ui.stepwise import GRACE_S
@@ -70,8 +71,9 @@ class Deployment:
 
 def plan(engine: str, **options: Any) -> Any:
     return SimpleNamespace(
-        engine=SimpleNamespace(title=engine), model=SimpleNamespace(quantization=options.get("format", "Q4")),
-        settings=SimpleNamespace(context=options["context"]), options=options,
+        engine=SimpleNamespace(title=engine),
+        model=SimpleNamespace(quantization=options.get("format", "Q4"), format="gguf"),
+        settings=SimpleNamespace(context=options["context"], cache_type="f16"), options=options,
     )  # fmt: skip
 
 
@@ -169,6 +171,26 @@ def test_all_of_them_or_none() -> None:
     assert isinstance(state.error, EngineUnavailable)
 
 
+def test_also_when_one_does_not_go_away() -> None:
+    """The others are let go all the same, and the error is the one that ended it."""
+
+    class Stubborn(Deployment):
+        def release(self) -> None:
+            raise StopFailed("still there")
+
+    second = Deployment(lambda _: [])
+    made = {"a": Stubborn(lambda _: []), "b": second}
+
+    def deploy(plan: Any, **_: Any) -> Any:
+        if plan.engine.title == "c":
+            raise EngineUnavailable("not here", fix="pip install c")
+        return made[plan.engine.title]
+
+    state = run(panel(engines=("a", "b", "c"), deploy=deploy), "deploy")
+    assert second.released
+    assert isinstance(state.error, EngineUnavailable)
+
+
 def test_the_same_engine_twice_is_a_mistake() -> None:
     state = run(panel(engines=("a", "a")), "deploy")
     assert "a Q4 was chosen twice" in str(state.error)
@@ -197,6 +219,25 @@ def test_what_is_not_named(wrong: dict[str, Any], match: str) -> None:
     for name, value in wrong.items():
         setattr(state, name, value)
     assert match in str(run(state, "deploy").error)
+
+
+def test_an_app_gets_the_name_of_its_own_model_and_the_others_a_file() -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def planned(model: Any, engine: str, **options: Any) -> Any:
+        asked.append((engine, model))
+        return plan(engine, **options)
+
+    run(panel(engines=("ollama", "b"), model="llama3.2", plan=planned), "deploy")
+    assert asked == [("ollama", "llama3.2"), ("b", "file of llama3.2")]
+
+
+def test_for_apps_alone_no_file_is_fetched() -> None:
+    def unknown(name: str, **_: Any) -> None:
+        raise UnknownName("model", name, [])
+
+    state = run(panel(engines=("ollama", "lm-studio"), model="llama3.2", get_model=unknown), "deploy")
+    assert (state.state, state.error) == ("ready", None)
 
 
 # -- talking -----------------------------------------------------------------------------------------------------
@@ -427,6 +468,28 @@ def test_where_answers_part() -> None:
     assert turn.departures() == {"a Q4": 2, "b Q4": 1, "c Q4": None}
 
 
+def test_an_answer_that_was_ended_early_is_no_other_answer() -> None:
+    def said(text: str, ending: conversation.Ending) -> conversation.Reply:
+        return conversation.Reply(Answer((text,)), ending)
+
+    terms = {name: Terms(name, "Q4_1", 5.0) for name in ("a", "b")}
+    for text, ending, differs in (
+        ("It is", "complete", True), ("It is", "stopped", False), ("It is", "growing", False),
+        ("It was", "growing", True), ("It is so.", "complete", False),
+    ):  # fmt: skip
+        for order in (("a", "b"), ("b", "a")):
+            replies = {"a": said("It is so.", "complete"), "b": said(text, ending)}  # type: ignore[arg-type]
+            turn = conversation.Turn("Why?", {name: replies[name] for name in order}, terms)
+            assert list(turn.reasons()) == ([order] if differs else [])
+
+
+def test_engines_that_said_the_same_go_on_from_the_same() -> None:
+    said = {"a": "Yes.", "b": "Yes.", "c": "No."}
+    turns = [conversation.Turn("Is it?", {name: conversation.Reply(Answer((text,))) for name, text in said.items()})]
+    assert conversation.histories(turns, ["a", "b", "c"]) == {"a": 0, "b": 0, "c": 2}
+    assert set(conversation.histories([], ["a", "b", "c"]).values()) == {0}
+
+
 def test_a_transcript_has_everything() -> None:
     came, go_on = threading.Event(), threading.Event()
     state = halted(run(panel({"a Q4": Deployment(endless(came, go_on, "Once"))}), "deploy"), came, go_on)
@@ -441,7 +504,7 @@ def test_a_transcript_has_everything() -> None:
 
 def test_every_engine_that_chats_is_listed_with_what_it_needs() -> None:
     found = {one.name: one for one in engine_choice.looked_at(engine_choice.listed())}
-    assert {"llama.cpp", "transformers", "vllm"} <= set(found)
+    assert {"llama.cpp", "transformers", "vllm", "ollama", "lm-studio"} <= set(found)
     assert not {"diffusers", "faster-whisper", "fake"} & set(found)
     assert not found["llama.cpp"].refused
     for one in found.values():
@@ -472,6 +535,16 @@ def test_one_engine_gets_company_if_there_is_any(
     assert len(engine_choice.plans(model, ["fake", "llama.cpp"], **settings)) == 2
     monkeypatch.setattr(engine_choice, "listed", lambda: (engine_choice.Choice("tensorrt-llm", "needs a GPU"),))
     assert len(engine_choice.plans(model, ["fake"], **settings)) == 1  # nothing else can run here
+
+
+def test_an_app_is_planned_by_the_name_it_has_for_its_model(
+    serve: Serve, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that the workbench has no file of; no other engine could run it, and an app is no company."""
+    monkeypatch.setattr("workbench.planning.threads.busy_cores", lambda *_: 0.0)
+    serve("lm-studio")
+    (alone,) = engine_choice.plans("deepseek-r1", ["lm-studio"], machine=machine, context=512)
+    assert (alone.engine.name, alone.model.name) == ("lm-studio", "deepseek-r1")
 
 
 def test_a_choice_that_cannot_run_is_refused(machine: Machine, embedded_model_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.report.test_code_figures import evaluated
-from workbench.errors import ServerDied, UsageError
+from workbench.errors import ServerDied, StopFailed, UsageError
 from workbench.models.infill import FAMILIES
 from workbench.ui.code_model import GRACE_S, CodeModel, Steps, Target, at_hand
 
@@ -215,6 +215,22 @@ def test_a_server_that_died_is_let_go() -> None:
     assert isinstance(state.error, ServerDied)
     assert state.deployment is None
     assert world.made[0][0].ended == "released"
+
+
+def test_also_one_that_does_not_go_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page says why it died, and its buttons come back."""
+
+    def pieces() -> Iterator[str]:
+        yield "a"
+        raise ServerDied("gone")
+
+    def release(_: Deployment) -> None:
+        raise StopFailed("still there")
+
+    monkeypatch.setattr(Deployment, "release", release)
+    state = run(panel(World(pieces)), "complete")
+    assert (state.state, state.deployment) == ("idle", None)
+    assert isinstance(state.error, ServerDied)
 
 
 def test_looking_finds_models_and_what_the_sandbox_covers() -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
+from workbench.evidence import Basis, Estimate, Measured
 from workbench.ui import front_end, start_here
 from workbench.ui.dashboards import serve
 
@@ -72,6 +75,24 @@ def test_what_a_model_writes_is_text_and_never_markup() -> None:
     shown = start_here._answer(start_here.Answer(("<img src=x onerror=alert(1)>",), 0.1, 0.1), streaming=True)
     assert "<img" not in shown
     assert "&lt;img" in shown
+
+
+def test_the_measured_speed_stands_beside_what_memory_allows() -> None:
+    predicted = Estimate.within(60, "tok/s", Basis("made up"), 0.1, 0.1)
+    measured = SimpleNamespace(
+        predictions={"decode": predicted}, values={"decode": Measured((70.0,), "tok/s", "tokens ÷ time")},
+        decode_bound=Estimate.within(280, "tok/s", Basis("made up"), 0, 0),
+    )  # fmt: skip
+    assert "25% of the bound, 280 tok/s" in start_here._measurements(measured)
+    measured.decode_bound = Estimate.unknown("tok/s", "not calibrated")
+    assert "allows" not in start_here._measurements(measured)
+
+
+def test_the_expected_speed_stands_beside_what_memory_allows(fake_plan: Callable[..., Any]) -> None:
+    made = fake_plan()
+    assert "Most that memory allows" in start_here._expectations(made)
+    unknown = replace(made, machine=replace(made.machine, calibration=None))
+    assert "allows" not in start_here._expectations(unknown)
 
 
 def texts(widget: Any) -> str:

@@ -155,7 +155,7 @@ def _add_predicting(command: Callable[..., argparse.ArgumentParser]) -> None:
         sub.add_argument("model", help="name, .gguf file, config.json, or owner/name on the Hub")
         _add_where_options(sub)
     plan.add_argument("--for", dest="use", metavar="USE", help="what can be started here, ranked for one of: " + USES)
-    plan.add_argument("--lossy", action="store_true", help="with --for: also formats of fewer bits than the file has")
+    plan.add_argument("--lossy", action="store_true", help="with --for: also formats that round the file's weights")
     validate = command("validate", planning.validate, "Score the predictions on a table of measurements.")
     validate.add_argument("file", type=Path, metavar="FILE.csv", help="columns as in benchmarks/published")
     walk = command("walkthrough", planning.walkthrough, "A step-by-step example of the guide, as it works here today.")
@@ -173,7 +173,7 @@ def _add_race(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--uses", default="chat,long-prompt,batch", help="of " + USES + " (default: %(default)s)")
     sub.add_argument("--engines", default="", help="only these, with commas (default: all that can)")
     sub.add_argument("--repeats", type=int, default=3, help="measured requests of each (default: 3)")
-    sub.add_argument("--lossy", action="store_true", help="also formats of fewer bits than the file has")
+    sub.add_argument("--lossy", action="store_true", help="also formats that round the file's weights")
 
 
 def _add_evaluate(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -230,14 +230,14 @@ def _gib(text: str) -> float:
 
 
 def _add_plan_options(sub: argparse.ArgumentParser, *, brief: bool = False) -> None:
-    _add_engine_options(sub, brief=brief)
+    _add_engine_options(sub, brief=brief, note="; `workbench plan MODEL --for USE` says which is the fastest")
     sub.add_argument("--context", type=int, help="tokens of prompt and answer together (default: 2048)")
     if not brief:
         sub.add_argument("--concurrency", type=int, default=1, help="requests served at once (default: 1)")
 
 
-def _add_engine_options(sub: argparse.ArgumentParser, *, brief: bool = False) -> None:
-    sub.add_argument("--engine", default="auto", help="engine to use (default: the first that can)")
+def _add_engine_options(sub: argparse.ArgumentParser, *, brief: bool = False, note: str = "") -> None:
+    sub.add_argument("--engine", default="auto", help=f"engine to use (default: the first that can{note})")
     if not brief:
         sub.add_argument("--format", help="format of the weights, such as BF16 or NF4 (default: the file's own)")
         sub.add_argument("--threads", type=int, help="CPU threads (default: chosen by what else runs)")

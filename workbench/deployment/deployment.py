@@ -109,12 +109,13 @@ class Deployment:
         prompt: str,
         suffix: str | None = None,
         *,
-        max_tokens: int | None = None,
+        max_tokens: int = 16,
         temperature: float | None = None,
         **options: Any,
     ) -> Stream:
         """Continue a text as it stands, without a chat template; a stream like that of `stream`.
 
+        max_tokens: by default as few as in OpenAI's API, since a base model does not end by itself.
         suffix: what comes after the gap, for models that can fill one in (`infill`). Raises UsageError when this one
         cannot, and what `stream` raises.
         """

@@ -17,7 +17,7 @@ __all__ = [
     "TextEngine", "Workload", "get",
 ]  # fmt: skip
 
-#: name → "module:Class", in the order in which they are tried when the user lets the workbench choose.
+#: name → "module:Class", in the order in which they are tried when no engine is named: the first that runs is taken.
 ENGINES = {
     "llama.cpp": "workbench.engines.llamacpp:LlamaCpp",
     "transformers": "workbench.engines.transformers:Transformers",

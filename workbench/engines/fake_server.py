@@ -23,6 +23,7 @@ class Script:
     words: the answer, repeated to the length asked for; token_s: seconds between tokens; first_token_s: seconds before
     a stream says anything; load_s: seconds until healthy;
     exit_after_s: end this long after the start; die_after_tokens: end in the middle of a stream;
+    end_after_tokens: say no more than that, as a model does that has nothing to add;
     listens: False = run without ever opening the port; tree_depth: processes below the server, each started by the
     one above, the last also by a double fork into a session of its own; ignore_sigterm: must be killed.
     """
@@ -34,6 +35,7 @@ class Script:
     exit_after_s: float | None = None
     exit_code: int = 3
     die_after_tokens: int | None = None
+    end_after_tokens: int | None = None
     listens: bool = True
     tree_depth: int = 0
     ignore_sigterm: bool = False
@@ -103,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         text = "".join(m["content"] for m in body["messages"]) if chat else body["prompt"]
         prompt_tokens = len(text.split()) if isinstance(text, str) else len(text)
         count = body.get("max_tokens") or 16
-        pieces = (self.script.words.split(" ") * count)[:count]
+        pieces = (self.script.words.split(" ") * count)[:count][: self.script.end_after_tokens]
         if not body.get("stream"):
             return self._json(200, _answer(chat, " ".join(pieces), prompt_tokens, count))
         return self._stream(chat, pieces, prompt_tokens)

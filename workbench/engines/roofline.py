@@ -10,6 +10,7 @@ by the same two functions, with arrays for numbers. Nothing here knows an engine
 from __future__ import annotations
 
 import math
+import statistics
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -350,28 +351,31 @@ def _kind(work: Work, batch: int, devices: int) -> str:
     return "depth" if work.cache_bytes > DEEP * work.dense_bytes else "decode"
 
 
-def corrected(estimate: Estimate, pairs: Sequence[tuple[float, float]]) -> Estimate:
-    """The estimate moved by what was (predicted, measured) on this machine, and its interval narrowed.
+def corrected(estimate: Estimate, pairs: Sequence[tuple[float, float]], spread: float, whose: str = "") -> Estimate:
+    """The estimate moved by the middle of what was (predicted, measured) on this machine, and its interval with it.
 
-    The interval says how far a prediction of this kind lies off on one machine; measurements there say how far this
-    one does, each as sure as WORKLOAD_SPREAD, the spread between workloads of one machine.
+    spread: how far (log) two measurements of this kind lie apart at least; where these differ more, that counts. The
+    interval says how far a prediction of this kind lies off on one machine; measurements there say how far this one
+    does. It gets narrower, unless the measurements differ more than it is wide. whose: of what they are, for the basis.
     """
     logs = [math.log(measured / predicted) for predicted, measured in pairs if predicted > 0 and measured > 0]
     if estimate.value is None or estimate.low is None or estimate.high is None or not logs or estimate.low <= 0:
         return estimate
     before = math.log(estimate.high / estimate.low) / (2 * NORMAL_90) or 1e-9
-    trust = len(logs) * before**2 / (len(logs) * before**2 + WORKLOAD_SPREAD**2)
-    shift = math.exp(trust * math.fsum(logs) / len(logs))
-    after = math.sqrt((1 - trust) * before**2 + WORKLOAD_SPREAD**2)
-    narrow = min(1.0, after / before)
+    apart = statistics.stdev(logs) if len(logs) > 1 else 0.0
+    trust = len(logs) * before**2 / (len(logs) * before**2 + max(spread, apart) ** 2)
+    shift = math.exp(trust * statistics.median(logs))
+    after = math.sqrt((1 - trust) * before**2 + max(spread, apart) ** 2)
+    width = min(after, max(before, apart)) / before
     value = estimate.value * shift
-    low = value * (estimate.low / estimate.value) ** narrow
-    high = value * (estimate.high / estimate.value) ** narrow
-    inputs = {**estimate.basis.inputs, "correction": f"× {shift:.3f}, calibrated by {len(logs)} measurements here"}
+    low = value * (estimate.low / estimate.value) ** width
+    high = value * (estimate.high / estimate.value) ** width
+    note = f"× {shift:.3f}, calibrated by {len(logs)} measurements here{whose and f' of {whose}'}"
+    inputs = {**estimate.basis.inputs, "correction": note}
     return replace(estimate, value=value, low=low, high=high, basis=replace(estimate.basis, inputs=inputs))
 
 
 #: How much wider (log) the errors lay where a whole architecture was left out instead of one device.
 UNSEEN = 1.7
-#: Standard deviations from the mean to the bounds of a 90 % interval; spread (log) between workloads of one machine.
-NORMAL_90, WORKLOAD_SPREAD = 1.645, 0.05
+#: Standard deviations from the mean to the bounds of a 90 % interval.
+NORMAL_90 = 1.645

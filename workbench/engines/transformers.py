@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,7 +21,7 @@ from workbench.engines.contract import Availability, Launch, Settings
 from workbench.engines.device_memory import Needs, weight_format
 from workbench.engines.llamacpp_memory import RECURRENT, is_recurrent
 from workbench.engines.predicted_engine import PredictedEngine
-from workbench.engines.runtime import Hosted, TextRuntime
+from workbench.engines.runtime import Hosted, TextRuntime, installed
 from workbench.errors import EngineUnavailable
 from workbench.evidence import Breakdown, Estimate
 from workbench.machine import Machine
@@ -102,13 +101,8 @@ class Transformers(PredictedEngine):
     # -- what runs here ----------------------------------------------------------------------------------------
 
     def available(self, machine: Machine | None = None) -> Availability:
-        needed = ("torch", "transformers", "accelerate", "fastapi", "uvicorn")
-        if missing := [name for name in needed if find_spec(name) is None]:
-            return Availability(
-                False, f"The package {missing[0]} is not installed.",
-                'Install it: pip install "open-model-workbench[engines]"',
-            )  # fmt: skip
-        return Availability(True, version=f"transformers {version('transformers')}, torch {version('torch')}")
+        found = installed({name: name for name in ("transformers", "torch", "accelerate")})
+        return replace(found, version=f"{found.version}, torch {version('torch')}") if found.ok else found
 
     def supports(self, model: Model) -> Availability:
         if model.format == "gguf":
@@ -173,8 +167,11 @@ class TransformersServe(Transformers):
     formats = started = frozenset(SERVED)
     serving = memory.LIBRARY
     needs = SERVED
-    #: No `ignore_eos` there, but a whole generation config: without an end of text, an answer has full length.
-    benchmark_options = MappingProxyType({"generation_config": '{"do_sample": false, "use_cache": true}'})
+    #: No `ignore_eos` there, but a whole generation config: whatever is not in it comes from the model's own, such as
+    #: the end of text, which is put off.
+    benchmark_options = MappingProxyType(
+        {"generation_config": '{"do_sample": false, "use_cache": true, "min_new_tokens": 1000000}'}
+    )
     quantizations: Mapping[str, str] = MappingProxyType({"NF4-DQ": "bnb-4bit", "LLM.int8": "bnb-8bit"})
 
     def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int, batch: int = 1) -> Estimate:

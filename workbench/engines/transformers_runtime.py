@@ -6,12 +6,13 @@ and any of them ended between two tokens. Choosing a token is greedy, or sampled
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers as _transformers
+from tokenizers.decoders import DecodeStream
 
 from workbench.engines.contract import Settings
 from workbench.engines.runtime import Sampling, TextRuntime, Token
@@ -56,19 +57,18 @@ class TransformersRuntime(TextRuntime):
         self, prompt: Sequence[int], sampling: Sampling, max_tokens: int
     ) -> Generator[Token | None, None, None]:
         """The cache grows with the answer."""
-        from tokenizers.decoders import DecodeStream
-
         cache = transformers.DynamicCache(config=self._model.config)
-        chooser, text = _Chooser(sampling), DecodeStream(skip_special_tokens=True)
+        chooser = _Chooser(sampling, without=self._ends if sampling.ignore_eos else ())
+        text = _Text(self._tokenizer.backend_tokenizer, prompt)
         logits = None
         for begin in range(0, len(prompt), PART_TOKENS):
             logits = self._step(prompt[begin : begin + PART_TOKENS], cache, self._settings.prefill_threads)
             yield None
         for number in range(max_tokens):
             token = chooser.next(logits)
-            if token in self._ends and not sampling.ignore_eos:
+            if token in self._ends:
                 return
-            yield Token(token, text.step(self._tokenizer.backend_tokenizer, token) or "")
+            yield Token(token, text.push(token))
             if number + 1 < max_tokens:
                 logits = self._step([token], cache, self._settings.threads)
 
@@ -81,16 +81,34 @@ class TransformersRuntime(TextRuntime):
             return found.logits[0, -1].float()
 
 
-class _Chooser:
-    """Takes the next token of one answer; the same seed takes the same ones."""
+class _Text:
+    """The text of tokens as they come. The end of the prompt tells whether a first word begins with a space."""
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, tokenizer: Any, prompt: Sequence[int]) -> None:
+        self._tokenizer, self._stream = tokenizer, DecodeStream(ids=list(prompt[-16:]), skip_special_tokens=True)
+
+    def push(self, token: int) -> str:
+        """What became certain with this token."""
+        try:
+            return self._stream.step(self._tokenizer, token) or ""
+        except Exception:  # noqa: BLE001 - the library gives up at bytes that are no character; the answer goes on
+            self._stream = DecodeStream(skip_special_tokens=True)
+            return self._stream.step(self._tokenizer, token) or ""
+
+
+class _Chooser:
+    """Takes the next token of one answer, never one of `without`; the same seed takes the same ones."""
+
+    def __init__(self, sampling: Sampling, without: Collection[int] = ()) -> None:
+        self._without = torch.tensor(sorted(without), dtype=torch.long)
         self._sampling, self._random = sampling, torch.Generator()
         self._random.manual_seed(sampling.seed) if sampling.seed is not None else self._random.seed()
 
     def next(self, logits: Any) -> int:
         """One token from logits of shape (vocabulary,)."""
         wanted = self._sampling
+        if len(self._without):
+            logits = logits.index_fill(0, self._without.to(logits.device), -torch.inf)
         if wanted.temperature == 0:
             return int(logits.argmax())
         chances = torch.softmax(logits.cpu() / wanted.temperature, dim=-1)

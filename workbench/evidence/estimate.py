@@ -100,6 +100,8 @@ class Estimate:
         if self.value is None or self.low is None or self.high is None:
             return f"unknown ({self.reason})"
         low, high = format_value(self.low, self.unit), format_value(self.high, self.unit)
+        if self.low == self.high:
+            return low
         return f"{format_value(self.value, self.unit)} ({low} to {high})"
 
 

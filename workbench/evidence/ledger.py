@@ -42,7 +42,16 @@ CREATE TABLE IF NOT EXISTS measured (
 
 _PAIRS = """
 SELECT p.id AS prediction, m.id AS measurement, m.created AS measured_at, p.model, p.engine, p.engine_version,
-       p.hardware, p.machine, p.calibrated_by_ledger, json_extract(p.plan, '$.settings.format') AS format,
+       p.hardware, p.machine, p.calibrated_by_ledger,
+       COALESCE(json_extract(p.plan, '$.quantization'), NULLIF(json_extract(p.plan, '$.settings.format'), 'gguf'))
+         AS quantization,  -- plans of before 2026-12 do not say it of a GGUF file
+       json_extract(p.plan, '$.settings.context') AS context,
+       json_extract(p.plan, '$.settings.concurrency') AS concurrency,
+       json_extract(p.plan, '$.settings.threads') AS threads,
+       json_extract(p.plan, '$.settings.prefill_threads') AS prefill_threads,
+       json_extract(p.plan, '$.settings.flash_attention') AS flash_attention,
+       json_extract(p.plan, '$.settings.cache_type') AS cache_type,
+       json_extract(m.environment, '$.others_busy_cores') AS others_busy_cores,
        q.quantity, q.unit, q.value AS predicted, q.low, q.high, d.value AS measured
 FROM measurement m JOIN prediction p ON p.id = m.prediction
 JOIN measured d ON d.measurement = m.id

@@ -5,10 +5,10 @@
 Importing this room loads no numerical library: the calibration runs in processes of its own.
 """
 
-from workbench.machine.calibration import BUSY_CORES, calibrate, kept
+from workbench.machine.calibration import alone, calibrate, kept
 from workbench.machine.compatibility import Finding, judge
 from workbench.machine.described import describe
-from workbench.machine.description import Accelerator, Calibration, Cpu, Disk, Machine, Memory
+from workbench.machine.description import BUSY_CORES, Accelerator, Calibration, Cpu, Disk, Machine, Memory
 from workbench.machine.detection import from_raw
 from workbench.machine.probing import probe, raw
 from workbench.machine.processes import (
@@ -37,6 +37,7 @@ __all__ = [
     "Memory",
     "MemoryReading",
     "PeakSampler",
+    "alone",
     "busy_cores",
     "calibrate",
     "cpu_seconds",

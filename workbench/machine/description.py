@@ -18,6 +18,8 @@ from workbench.units import GIB
 
 #: Why nothing is known of the speed of a processor.
 UNCALIBRATED = "this machine has not been calibrated: run `workbench machine --calibrate`"
+#: Others' cores' worth of CPU above which what was measured meanwhile says little.
+BUSY_CORES = 0.2
 #: The software that drives a maker's cards, as engines name it.
 RUNTIMES = {"NVIDIA": "cuda", "AMD": "rocm", "Apple": "metal", "Intel": "xpu"}
 
@@ -100,8 +102,8 @@ class Accelerator:
 class Calibration:
     """The measured speed of CPU and memory: bandwidths in B/s, float32 matrix throughputs in FLOP/s.
 
-    threads: how many the all-cores numbers used; busy_cores: cores' worth of CPU that other processes used
-    meanwhile; versions: of the method and of the libraries it ran on.
+    threads: how many the all-cores numbers used; busy_cores: cores' worth of CPU that others had meanwhile; versions:
+    of the method and of the libraries it ran on.
     """
 
     read_bandwidth: Measured
@@ -113,6 +115,19 @@ class Calibration:
     busy_cores: float
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others had so much of the machine meanwhile that it is faster than these numbers."""
+        return self.busy_cores > BUSY_CORES
+
+    @property
+    def fastest_read(self) -> float:
+        """The fastest that memory was seen to be read (B/s), on however many cores: no program reads it faster.
+
+        The medians say what is usual, and predictions rest on them.
+        """
+        return max(self.read_bandwidth.high, self.read_bandwidth_one_core.high)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, with units in the key names; `from_dict` reads it back."""

@@ -102,9 +102,10 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def busy_cores(interval_s: float = 0.3, *, without: Iterable[int] = ()) -> float:
-    """How many cores' worth of CPU other processes use, watched for `interval_s`.
+    """How many cores' worth of CPU others use, watched for `interval_s`.
 
-    Ourselves and the processes in `without` are left out. In a container this counts the whole host.
+    Ourselves and the processes in `without` are left out. In a container this counts the whole host; in a virtual
+    machine also what its host gave to others while we wanted it.
     """
     meter = BusyMeter(without)
     time.sleep(interval_s)
@@ -112,7 +113,7 @@ def busy_cores(interval_s: float = 0.3, *, without: Iterable[int] = ()) -> float
 
 
 class BusyMeter:
-    """Cores' worth of CPU used by other processes since the meter was made.
+    """Cores' worth of CPU that others had since the meter was made: other processes, and other guests of our host.
 
     Left out are ourselves, children of ours that have ended meanwhile, and the processes in `without`.
     """
@@ -211,6 +212,6 @@ def _memory_of(pid: int) -> MemoryReading | None:
 
 
 def _system_busy_s() -> float:
-    """CPU time (s) used on all cores since boot, without idling, waiting for disks, and time other guests took."""
+    """CPU time (s) that was not to be had on any core since boot: used, or taken by the host of a virtual machine."""
     times = psutil.cpu_times()
-    return float(sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq")))
+    return float(sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal")))

@@ -10,7 +10,7 @@ from workbench.deployment import deploy
 from workbench.errors import WorkbenchError
 from workbench.evidence import Estimate
 from workbench.measurement.answers import Answer, ask
-from workbench.planning import Plan, decode_bound, of_request
+from workbench.planning import Plan, beside_bound, of_request
 
 Progress = Callable[[float | None, str], None]
 
@@ -69,7 +69,7 @@ class Compared(OfPlan):
     @property
     def bound(self) -> Estimate:
         """The tokens a second that memory bandwidth allows."""
-        return decode_bound(self.plan.model, self.plan.settings, self.plan.machine)
+        return self.plan.decode_bound
 
     @property
     def measured(self) -> Mapping[str, float]:
@@ -83,6 +83,11 @@ class Compared(OfPlan):
         """The measured part of what memory bandwidth allows."""
         decode, bound = self.measured.get("decode"), self.bound.value
         return None if decode is None or bound is None else decode / bound
+
+    @property
+    def beside_bound(self) -> str:
+        """The same in words; nothing where either is unknown."""
+        return beside_bound(self.measured["decode"], self.bound) if "decode" in self.measured else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Stable keys with units in their names, for a notebook's record."""

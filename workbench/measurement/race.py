@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from workbench import models
@@ -47,13 +47,38 @@ class Lap:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """A candidate that did not run, what was predicted of its number, and why that seemed enough."""
+
+    label: str
+    predicted: float | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Regret:
+    """How much worse than the best the picked one was, as a fraction of the best; None where it failed.
+
+    unsure: what could have changed it, had it been measured (better).
+    """
+
+    value: float | None
+    unsure: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        known = "unknown: the pick could not be measured" if self.value is None else f"{self.value:.1%} of the best"
+        return "; unsure, as ".join([known, *([" and ".join(self.unsure)] if self.unsure else [])])
+
+
+@dataclass(frozen=True, slots=True)
 class Race:
-    """Laps of one use, in the order of the pick: the first is the one picked."""
+    """Laps of one use, in the order of the pick: the first is the one picked. skipped: those who did not run."""
 
     use: Use
     laps: tuple[Lap, ...]
     reason: str
     created: str
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def best(self) -> Lap | None:
@@ -61,21 +86,26 @@ class Race:
         return min((lap for lap in self.laps if lap.measured is not None), key=_number, default=None)
 
     @property
-    def regret(self) -> float | None:
-        """How much worse than the best the picked one was, as a fraction of the best; None where it failed."""
+    def regret(self) -> Regret:
+        """What the pick cost, as far as this race can tell."""
         best, picked = self.best, self.laps[0].measured
-        return None if best is None or picked is None else picked / _number(best) - 1
+        value = None if best is None or picked is None else picked / _number(best) - 1
+        unsure = [f"{lap.label} was disturbed in every try" for lap in self.laps if lap.disturbed]
+        unsure += [f"{lap.label} could not be measured" for lap in self.laps[1:] if lap.measured is None]
+        return Regret(value, (*unsure, *([f"{len(self.skipped)} did not run"] if self.skipped else [])))
 
     def to_dict(self) -> dict[str, Any]:
         """Stable keys for --json and records."""
         return {
             "use": self.use.name, "goal": self.use.goal, "concurrency": self.use.concurrency, "reason": self.reason,
-            "created": self.created, "regret": self.regret, "best": self.best.label if self.best else None,
+            "created": self.created, "regret": self.regret.value, "unsure": list(self.regret.unsure),
+            "best": self.best.label if self.best else None,
             "laps": [
                 {"label": lap.label, "predicted": lap.predicted, "measured": lap.measured, "failure": lap.failure,
                  "others_busy_cores": lap.others}
                 for lap in self.laps
             ],
+            "skipped": [asdict(one) for one in self.skipped],
         }  # fmt: skip
 
 
@@ -105,14 +135,16 @@ def race(
     found = models.get_text(model) if isinstance(model, str) else model
     before = ledger.pairs()
     picks = [pick(found, use(name), pairs=before, lossy=lossy, engines=engines) for name in uses]
-    total, done, races = sum(len(_starters(one)) for one in picks), 0, []
-    for one in picks:
+    starters = [_starters(one) for one in picks]
+    total, done, races = sum(map(len, starters)), 0, []
+    for one, running in zip(picks, starters, strict=True):
         laps = []
-        for candidate in _starters(one):
+        for candidate in running:
             report(done / total, f"{one.use.name}: {candidate.label}")
             laps.append(_undisturbed(one, candidate, repeats, ledger, report))
             done += 1
-        races.append(Race(one.use, tuple(laps), one.reason, now()))
+        skipped = tuple(_skipped(other, one) for other in one.candidates if other not in running)
+        races.append(Race(one.use, tuple(laps), one.reason, now(), skipped))
     return races
 
 
@@ -128,19 +160,25 @@ def _starters(found: Pick) -> list[Candidate]:
     return kept
 
 
+def _skipped(one: Candidate, found: Pick) -> Skipped:
+    hopeless = _loses(one, found.candidates[0])
+    why = "at its best thought worse than the pick at its worst" if hopeless else "other settings of it seemed better"
+    return Skipped(one.label, one.score.value, why)
+
+
 def _loses(one: Candidate, first: Candidate) -> bool:
     """Whether the best that is thought possible of one is worse than the worst of the first."""
     return one.score.low is not None and first.score.high is not None and one.score.low > first.score.high
 
 
 def _undisturbed(found: Pick, candidate: Candidate, repeats: int, ledger: Ledger, report: Progress) -> Lap:
-    """A lap; one that other processes disturbed is run once more, and the better of the two counts."""
+    """A lap; one that other processes disturbed is run once more. The calm one counts, or else the better one."""
     lap = _lap(found, candidate, repeats, ledger, report)
     if not lap.disturbed:
         return lap
     report(None, f"{found.use.name}, {candidate.label}: others used {lap.others:.1f} cores; once more")
     again = _lap(found, candidate, repeats, ledger, report)
-    return min((lap, again), key=lambda one: math.inf if one.measured is None else one.measured)
+    return min((lap, again), key=lambda one: (one.measured is None, one.disturbed, one.measured or math.inf))
 
 
 def _lap(found: Pick, candidate: Candidate, repeats: int, ledger: Ledger, report: Progress) -> Lap:

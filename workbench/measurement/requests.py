@@ -9,12 +9,15 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from workbench.deployment import Deployment
 from workbench.errors import NotMeasurable
 from workbench.measurement.answers import ask
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+#: Of an answer that the model ended itself; the rate of fewer tokens is that of the network as much as of the engine.
+LEAST_TOKENS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,16 @@ def run_request(
             fix="Turn off whatever buffers its stream.",
         )
     return Sample(answer.ttft_s, answer.decode_s, answer.prompt_tokens, answer.tokens)
+
+
+def long_enough(sample: Sample, asked: int) -> Sample:
+    """The sample; raises NotMeasurable where the model ended its answer too soon. asked: tokens that it should have."""
+    if sample.answer_tokens < min(asked, LEAST_TOKENS):
+        raise NotMeasurable(
+            f"The model ended its answer after {sample.answer_tokens} of {asked} tokens: too few to time.",
+            fix="Measure it on an engine that can be told to go on, such as llama.cpp.",
+        )
+    return sample
 
 
 def template_overhead(deployment: Deployment) -> int:

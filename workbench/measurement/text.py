@@ -6,32 +6,32 @@ What is asked of models that transcribe is in `speech`, of those that make pictu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
-
-from workbench import engines, folders
+from workbench import engines
 from workbench.deployment import Deployment, failures
 from workbench.engines.contract import PEAK_ANSWER_TOKENS
 from workbench.engines.workload import Workload
 from workbench.errors import UsageError
 from workbench.evidence import Estimate, Measured
 from workbench.evidence.ledger import Ledger
-from workbench.machine import BusyMeter, PeakSampler, cpu_seconds, kept, probe, shared_bytes
+from workbench.machine import BusyMeter, PeakSampler, alone, cpu_seconds, kept, probe, shared_bytes
 from workbench.measurement import images, speech
 from workbench.measurement.compared import memory_name
-from workbench.measurement.requests import Sample, run_request, template_overhead
-from workbench.measurement.together import Batch, measured, run_batch
+from workbench.measurement.requests import Sample, long_enough, run_request, template_overhead
+from workbench.measurement.together import Batch, full, measured, run_batch
 from workbench.models import weight_files
 from workbench.units import now
 
 Progress = Callable[[float | None, str], None]
-#: In the environment of a measurement: cores' worth of CPU that other processes used meanwhile.
+#: In the environment of a measurement: cores' worth of CPU that others had meanwhile.
 OTHERS: Final = "others_busy_cores"
+
+NO_BOUND: Final = Estimate.unknown("tok/s", "it was planned by a version that did not compute it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Measurement:
     """What was measured on one deployment, beside what was predicted for it before it ran.
 
     Keys of `values` are those of `predictions`, and more: memory_peak (B), prefill, decode (tok/s), ttft, tpot (s),
-    cpu (cores).
+    cpu (cores). decode_bound: what memory allows of decode, whatever the engine.
     """
 
     prediction: str
@@ -52,6 +52,7 @@ class Measurement:
     environment: Mapping[str, Any]
     created: str
     number: int
+    decode_bound: Estimate = NO_BOUND
 
     def to_dict(self) -> dict[str, Any]:
         """Stable keys for --json and the report."""
@@ -66,6 +67,7 @@ class Measurement:
                 name: {"value": m.value, "unit": m.unit, "samples": list(m.samples), "method": m.method, "date": m.date}
                 for name, m in self.values.items()
             },
+            "decode_bound_tok_per_s": self.decode_bound.value,
             "requests": [asdict(sample) for sample in self.samples],
             "environment": dict(self.environment),
         }
@@ -90,7 +92,7 @@ def measure(
     report = progress or (lambda fraction, text: None)
     plan = deployment.plan_dict
     workload, engine = Workload(**plan["workload"]), engines.get(plan["engine"])
-    with alone(report), failures.explained(deployment.state):
+    with alone(partial(report, None)), failures.explained(deployment.state):
         pids = deployment.pids()
         others = BusyMeter(pids)
         if "transcribe" in engine.capabilities:
@@ -108,8 +110,13 @@ def measure(
     number = ledger.measure(plan["id"], created, environment, values)
     return Measurement(
         plan["id"], plan["model"], plan["engine"], workload, deployment.predictions, values, tuple(samples),
-        environment, created, number,
+        environment, created, number, _bound(plan),
     )  # fmt: skip
+
+
+def _bound(plan: Mapping[str, Any]) -> Estimate:
+    known = plan.get("decode_bound")
+    return Estimate.from_dict(known) if known else NO_BOUND
 
 
 def _text(
@@ -120,7 +127,7 @@ def _text(
     options = engines.get(plan["engine"]).benchmark_options
     samples, cpu_cores = _latency(deployment, workload, repeats, options, report)
     batches = _batches(deployment, workload, repeats, options, report)
-    values = {**_values(samples, cpu_cores), **(measured(batches) if batches else {})}
+    values = {**_values(samples, workload.answer_tokens, cpu_cores), **(measured(batches) if batches else {})}
     if peak_memory:
         report(0.8, f"longest prompt: {context - PEAK_ANSWER_TOKENS} tokens")
         values = {**_named(deployment, _peak_memory(deployment, context, options)), **values}
@@ -155,21 +162,6 @@ def _named(deployment: Deployment, peak: Measured | None) -> dict[str, Measured]
     return {memory_name(deployment.predictions): peak} if peak else {}
 
 
-@contextmanager
-def alone(report: Progress) -> Iterator[None]:
-    """One measurement at a time: two would measure each other."""
-    lock = FileLock(folders.cache() / "measuring.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        report(None, "waiting for another measurement to end")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def check_repeats(repeats: int) -> None:
     """Raise UsageError for a number of repeats that cannot be measured."""
     if repeats < 1:
@@ -188,7 +180,8 @@ def _latency(
     begin, cpu_begin = time.perf_counter(), cpu_seconds(pids)
     for index in range(repeats):
         report(0.1 + 0.7 * index / repeats, f"request {index + 1} of {repeats}")
-        samples.append(run_request(deployment, letters, workload.answer_tokens, seed=index + 2, options=options))
+        sample = run_request(deployment, letters, workload.answer_tokens, seed=index + 2, options=options)
+        samples.append(long_enough(sample, workload.answer_tokens))
     return samples, (cpu_seconds(pids) - cpu_begin) / (time.perf_counter() - begin) if pids else None
 
 
@@ -202,9 +195,8 @@ def _batches(
     letters, found = workload.prompt_tokens - template_overhead(deployment), []
     for number in range(min(repeats, 3)):
         report(None, f"{count} requests at once, {number + 1} of {min(repeats, 3)}")
-        found.append(
-            run_batch(deployment, workload, letters, count, seed=100 * (number + 1), options=options)
-        )  # fmt: skip
+        batch = run_batch(deployment, workload, letters, count, seed=100 * (number + 1), options=options)
+        found.append(full(batch, workload.answer_tokens))
     return found
 
 
@@ -230,16 +222,19 @@ def _peak_memory(deployment: Deployment, context: int, options: Mapping[str, obj
     return Measured((float(sampler.peak_bytes + shared),), "B", method)
 
 
-def _values(samples: list[Sample], cpu_cores: float | None) -> dict[str, Measured]:
+def _values(samples: list[Sample], asked: int, cpu_cores: float | None) -> dict[str, Measured]:
+    least = min(sample.answer_tokens for sample in samples)
+    ended = f"; the model ended an answer after {least} of {asked} tokens" if least < asked else ""
+
     def each(read: Callable[[Sample], float], unit: str, method: str) -> Measured:
         return Measured(tuple(read(sample) for sample in samples), unit, method)
 
     cpu = "CPU time of the server ÷ wall time of all measured requests"
     return {
         "prefill": each(lambda s: s.prefill_tok_per_s, "tok/s", "prompt tokens ÷ time to first token, at the client"),
-        "decode": each(lambda s: 1 / s.tpot_s, "tok/s", "output tokens after the first ÷ their time, at the client"),
+        "decode": each(lambda s: 1 / s.tpot_s, "tok/s", f"tokens after the first ÷ their time, at the client{ended}"),
         "ttft": each(lambda s: s.ttft_s, "s", "request sent to first token received"),
-        "tpot": each(lambda s: s.tpot_s, "s", "mean time per output token after the first"),
+        "tpot": each(lambda s: s.tpot_s, "s", f"mean time per output token after the first{ended}"),
         **({} if cpu_cores is None else {"cpu": Measured((cpu_cores,), "cores", cpu)}),
     }  # fmt: skip
 

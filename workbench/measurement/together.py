@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from workbench.deployment import Deployment
 from workbench.engines.workload import Workload
+from workbench.errors import NotMeasurable
 from workbench.evidence import Measured
 from workbench.measurement.requests import Sample, run_request
 
@@ -38,6 +39,21 @@ def run_batch(
     with ThreadPoolExecutor(count) as pool:
         samples = tuple(pool.map(one, range(count)))
     return Batch(samples, time.perf_counter() - begin)
+
+
+def full(batch: Batch, asked: int) -> Batch:
+    """The batch; raises NotMeasurable where an answer ended early: how long all would have taken, nobody knows.
+
+    Whoever goes on meanwhile has the machine for himself. asked: tokens that each answer should have.
+    """
+    short = [sample.answer_tokens for sample in batch.samples if sample.answer_tokens < asked]
+    if short:
+        raise NotMeasurable(
+            f"{len(short)} of {len(batch.samples)} answers at once ended early, one after {min(short)} of {asked} "
+            "tokens: the time of all says nothing.",
+            fix="Measure one request at a time, or an engine that can be told to go on, such as llama.cpp.",
+        )
+    return batch
 
 
 def measured(batches: list[Batch]) -> Mapping[str, Measured]:

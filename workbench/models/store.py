@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial as partial_
 from pathlib import Path
 from typing import IO
@@ -41,7 +41,7 @@ def keep(wanted: Wanted, bring: Callable[[Path], None], progress: Progress | Non
     path = place(wanted)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path, wanted, progress):
+        with _alone(path, wanted, progress):
             if not kept(wanted):  # nobody was faster
                 path.unlink(missing_ok=True)  # damaged, if it is there at all
                 bring(path)
@@ -116,19 +116,11 @@ def partial(wanted: Wanted, what: str, *, more_bytes: int = 0) -> Iterator[Path]
     part.unlink(missing_ok=True)
 
 
-@contextmanager
-def _locked(path: Path, wanted: Wanted, progress: Progress | None) -> Iterator[None]:
-    """Only one process at a time; the system releases the lock of a process that dies."""
-    import filelock
+def _alone(path: Path, wanted: Wanted, progress: Progress | None) -> AbstractContextManager[None]:
+    """Only one process at a time."""
 
-    lock = filelock.FileLock(path.parent / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
+    def waiting() -> None:
         if progress:
             progress(0, wanted.bytes or 0, f"Waiting for another process that fetches {wanted.file}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+
+    return folders.alone(path.parent / ".lock", waiting)

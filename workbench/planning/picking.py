@@ -1,7 +1,7 @@
 """Which engine, format and settings to take for a use: an answer soon, many answers together, or little memory.
 
 Everything that can be started here is predicted, corrected by what this machine has measured (the ledger), and put in
-order by the one number that the use is about. A format of fewer bits than the file has is refused unless asked for.
+order by the one number that the use is about. A format that rounds what the file holds is refused unless asked for.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from workbench.evidence import Estimate
 from workbench.machine import Machine, calibrate, probe
 from workbench.models import Model
 from workbench.planning import threads
-from workbench.planning.correction import calibrated
+from workbench.planning.correction import calibrated, peak
 from workbench.planning.planner import plan as plan_one
 from workbench.planning.plans import Plan, Refusal, predict
-from workbench.planning.ranking import LOSSLESS_BITS, bits, combinations
+from workbench.planning.ranking import bits, combinations, is_rounded, is_rounded_again, own_bits
 from workbench.planning.shapes import model_format
 
 
@@ -130,7 +130,7 @@ def pick(
 ) -> Pick:
     """The candidates for a use on this machine, or on one that is described.
 
-    pairs: what was predicted and measured here (`Ledger.pairs`); lossy: also formats of fewer bits than the file has;
+    pairs: what was predicted and measured here (`Ledger.pairs`); lossy: also formats that round the file's weights;
     engines: only these. Raises UsageError for an unknown use, and what `workbench.plan` raises for the model.
     """
     found = models.get_text(model) if isinstance(model, str) else model
@@ -140,9 +140,10 @@ def pick(
     known = tuple(pairs)
     candidates: list[Candidate] = []
     refused: list[Refusal] = []
-    for engine, name in _ways(found, frozenset(engines)):
+    for engine, shaped in _ways(found, frozenset(engines)):
+        name = "" if shaped is found else model_format(shaped)
         try:
-            _check_loss(found, name, lossy)
+            _check_loss(shaped, lossy)
             made = plan_one(
                 found, machine=machine, engine=engine, format=name or None, context=context, threads=count,
                 concurrency=purpose.concurrency, workload=purpose.workload,
@@ -153,22 +154,23 @@ def pick(
     return Pick(purpose, tuple(sorted(candidates, key=_order)), tuple(refused))
 
 
-def _ways(model: Model, wanted: frozenset[str]) -> Iterator[tuple[Engine[Any], str]]:
-    """Each engine that can be started with each format the model's file can have for it."""
+def _ways(model: Model, wanted: frozenset[str]) -> Iterator[tuple[Engine[Any], Model]]:
+    """Each engine that can be started, with the model in each format that its file can have for it."""
     for engine, shaped in combinations(model, "auto", None):
-        if engine.starts and (not wanted or engine.name in wanted):
-            yield engine, "" if shaped is model else model_format(shaped)
+        if engine.starts and isinstance(shaped, Model) and (not wanted or engine.name in wanted):
+            yield engine, shaped
 
 
-def _check_loss(model: Model, name: str, lossy: bool) -> None:
-    if not name or lossy:
+def _check_loss(shaped: Model, lossy: bool) -> None:
+    if lossy or not is_rounded(shaped):
         return
-    after, before = bits(models.formats.in_format(model, name)), min(bits(model), LOSSLESS_BITS)
-    if after < before:
-        raise UsageError(
-            f"{name} would round the weights to fewer bits: {after:.3g} of {bits(model):.3g}.",
-            fix="Ask for lossy formats too, or measure the loss first.",
-        )
+    before = f"{bits(shaped.made_from or shaped):.3g}"
+    held = f"has rounded them to {before} already, and losses add up" if is_rounded_again(shaped) else f"has {before}"
+    raise UsageError(
+        f"{model_format(shaped)} would round the weights to {own_bits(shaped):.3g} bits; the file {held}: "
+        "the answers would be worse than the file's.",
+        fix="Ask for lossy formats too (`--lossy`), and compare the answers first.",
+    )
 
 
 def _fitting(plan: Plan) -> Iterator[Plan]:
@@ -185,6 +187,8 @@ def _fitting(plan: Plan) -> Iterator[Plan]:
 
 
 def _candidate(plan: Plan, purpose: Use, pairs: tuple[Mapping[str, Any], ...]) -> Candidate:
+    if purpose.goal == "memory":
+        return Candidate(plan, peak(plan, pairs))
     return Candidate(plan, _SCORES[purpose.goal](calibrated(plan, pairs)))
 
 
@@ -205,10 +209,4 @@ def _batch_s(plan: Plan) -> Estimate:
     return plan.speed["batch"] if "batch" in plan.speed else answer_s(plan)
 
 
-def _peak(plan: Plan) -> Estimate:
-    return plan.memory[0].total
-
-
-_SCORES: Final[Mapping[str, Callable[[Plan], Estimate]]] = {
-    "latency": answer_s, "throughput": _batch_s, "memory": _peak,
-}  # fmt: skip
+_SCORES: Final[Mapping[str, Callable[[Plan], Estimate]]] = {"latency": answer_s, "throughput": _batch_s}

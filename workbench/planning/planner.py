@@ -46,6 +46,7 @@ def plan(
 ) -> Plan:
     """Plan a deployment of `model` on `machine` (this one by default, calibrated once).
 
+    engine: 'auto' for the first of the table that runs here, whatever its speed; `pick` compares them for a use;
     format: of the weights, as `models.formats` names it; the file's own, or the engine's usual one, when not given;
     context: tokens of prompt and answer together; DEFAULT_CONTEXT, or all the model has if that is less;
     cache_type: element type of the KV cache, see `check_cache_type`; beam: of models that transcribe, image: of those

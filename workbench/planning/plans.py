@@ -12,6 +12,8 @@ from workbench.engines.device_memory import capacity_bytes
 from workbench.errors import DoesNotFit
 from workbench.evidence import Breakdown, Estimate
 from workbench.machine import Machine
+from workbench.planning.bound import decode_bound
+from workbench.planning.shapes import model_format
 from workbench.units import format_bytes, now
 
 Verdict = Literal["fits", "tight", "does not fit", "unknown"]
@@ -93,6 +95,11 @@ class Plan:
         return self.speed["ttft"]
 
     @property
+    def decode_bound(self) -> Estimate:
+        """Generated tokens per second that the memory allows, whatever the engine."""
+        return decode_bound(self.model, self.settings, self.machine)
+
+    @property
     def predictions(self) -> Mapping[str, Estimate]:
         """Every predicted quantity under the name its measurement has; on devices main memory has one of its own."""
         found = {"memory_peak": self.memory[0].total, **self.speed}
@@ -136,6 +143,7 @@ class Plan:
             "created": self.created,
             "model": self.model.name,
             "model_path": str(self.model.path) if self.model.path else None,
+            "quantization": model_format(self.model),
             "engine": self.engine.name,
             "engine_version": self.engine_version,
             "hardware": self.machine.hardware_class,
@@ -151,6 +159,7 @@ class Plan:
             "verdict": self.verdict,
             "fits": [{"device": f.device, "free_bytes": f.free_bytes, "verdict": f.verdict} for f in self.fits],
             "predictions": {name: asdict(estimate) for name, estimate in self.predictions.items()},
+            "decode_bound": asdict(self.decode_bound),
             "reasons": list(self.reasons),
             "refused": [asdict(refusal) for refusal in self.refused],
         }  # fmt: skip

@@ -2,7 +2,7 @@
 
 The order is a rule, not a score: what fits before what does not; what is fast enough before what is not; then the
 format that loses less; then the faster one. Formats of eight bits and more count as equal: they lose nothing that a
-reader would see.
+reader would see. A file that is rounded once more loses more than the file, whatever the bits.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from workbench.units import GIB, format_bytes
 #: Tokens per second that most people read at most; slower than that, a chat is watched and not read.
 FAST_ENOUGH = 10.0
 LOSSLESS_BITS = 8.0
+#: Formats of so many bits hold whatever a file holds, or all but: 16 of 20 answers of SmolLM2 stayed the same in BF16,
+# none in four bits made of a file of four bits (workbench/catalog/records/same_text.json).
+EXACT_BITS = 16.0
 #: Formats worth showing for a described model: every step in bits once, the usual one of each step.
 GGUF_FORMATS = (
     "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "Q3_K_M", "IQ3_XXS", "Q2_K", "IQ2_XXS",
@@ -114,7 +117,7 @@ def choices(
             plans.append(plan)
     rule = (
         f"what fits; then at least {least_tok_per_s:g} tok/s; then more bits per weight, "
-        f"{LOSSLESS_BITS:g} and more being equal; then faster"
+        f"{LOSSLESS_BITS:g} and more being equal; then what rounds no file once more; then faster"
     )
     ranked = sorted(plans, key=lambda plan: _rank(plan, least_tok_per_s), reverse=True)
     return Choices(found.name, machine, tuple(ranked), tuple(refused), rule)
@@ -149,11 +152,12 @@ def _of_file(model: Model, engine: Engine[Any]) -> list[str]:
     return [name for name in usual if models.can_convert(model, engine.container, engine.stored_format(name))]
 
 
-def _rank(plan: Plan, least: float) -> tuple[bool, bool, float, float]:
+def _rank(plan: Plan, least: float) -> tuple[bool, bool, float, bool, float]:
     """The more the better, in this order."""
     speed = _speed(plan)
     fast = speed >= least if "decode" in plan.speed else True
-    return plan.verdict != "unknown", fast, min(bits(plan.model), LOSSLESS_BITS), speed
+    kept = min(bits(plan.model), LOSSLESS_BITS)
+    return plan.verdict != "unknown", fast, kept, not is_rounded_again(plan.model), speed
 
 
 def _speed(plan: Plan) -> float:
@@ -166,10 +170,14 @@ def _speed(plan: Plan) -> float:
 
 
 def bits(model: AnyModel) -> float:
-    """Bits per weight of the format a model is in, as it is called: of its linear layers. Unpacking restores none."""
+    """Bits per weight of the format a model is in, or of the file it is made of: unpacking restores none."""
+    source = model.made_from if isinstance(model, Model) else None
+    return min(own_bits(model), bits(source)) if source else own_bits(model)
+
+
+def own_bits(model: AnyModel) -> float:
+    """Bits per weight of a format, as it is called: of its linear layers."""
     if isinstance(model, Model):
-        if model.made_from is not None:
-            return min(bits(replace(model, made_from=None)), bits(model.made_from))
         try:
             return models.formats.find(model.quantization, architecture=model.architecture.name).bits_per_weight
         except WorkbenchError:  # a file with a mix of its own
@@ -177,6 +185,17 @@ def bits(model: AnyModel) -> float:
     return (
         bits_per_weight(model.format.partition("+")[0]) if isinstance(model, models.ImageModel) else _speech_bits(model)
     )
+
+
+def is_rounded(model: Model) -> bool:
+    """Whether weights of a file are rounded for the format that the model is in: it is another one, of few bits."""
+    source = model.made_from
+    return source is not None and model.quantization != source.quantization and own_bits(model) < EXACT_BITS
+
+
+def is_rounded_again(model: AnyModel) -> bool:
+    """Whether they were rounded in the file already."""
+    return isinstance(model, Model) and is_rounded(model) and bits(model.made_from or model) < EXACT_BITS
 
 
 def _speech_bits(model: models.SpeechModel) -> float:

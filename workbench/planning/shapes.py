@@ -75,7 +75,7 @@ def obtainable(model: Model | SpeechModel, engine: Engine[Any]) -> Availability:
 
 def model_format(model: AnyModel) -> str:
     """The name of the format a model is in."""
-    return model.quantization if isinstance(model, Model) else model.format
+    return model.quantization
 
 
 def settings_format(model: Model) -> str:

@@ -47,7 +47,8 @@ def decode(found: Sequence[Compared]) -> go.Figure:
     if known:
         figure.add_scatter(
             mode="markers", name="bound by memory bandwidth", y=[safe(one.label) for one, _ in known],
-            x=[bound.value for _, bound in known], customdata=[_said(bound) for _, bound in known],
+            x=[bound.value for _, bound in known],
+            customdata=["<br>".join(filter(None, (one.beside_bound, _said(bound)))) for one, bound in known],
             marker={"symbol": "line-ns", "size": 30, "color": TEXT, "line": {"width": 3, "color": TEXT}},
             hovertemplate="%{customdata}<extra></extra>",
         )  # fmt: skip

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from workbench.costs import Comparison
 from workbench.evidence import Breakdown, Estimate, Measured
+from workbench.planning import beside_bound, share_in_words
 from workbench.units import format_bytes, format_usd, format_value
 
 if TYPE_CHECKING:
@@ -35,15 +36,21 @@ TITLES = {
 }
 
 
-def predicted_beside_measured(predictions: Mapping[str, Estimate], values: Mapping[str, Measured]) -> go.Figure:
+def predicted_beside_measured(
+    predictions: Mapping[str, Estimate], values: Mapping[str, Measured], bound: Estimate | None = None
+) -> go.Figure:
     """Each quantity as a share of its prediction: the interval as a bar, the prediction as a line, what was measured
-    as a point."""
+    as a point. Beside decode stands its share of `bound`, which may lie many times farther than anything drawn."""
     import plotly.graph_objects as go
 
     names = [name for name in TITLES if name in values and name in predictions]
     names = [name for name in names if predictions[name].value is not None][::-1]
     labels = [TITLES[name] for name in names]
     estimates = [bounds(predictions[name]) for name in names]
+    shares, besides = [""] * len(names), [""] * len(names)
+    if bound is not None and bound.value is not None and "decode" in names:
+        place, decode = names.index("decode"), values["decode"].value
+        shares[place], besides[place] = share_in_words(decode, bound), beside_bound(decode, bound)
     figure = go.Figure()
     figure.add_bar(
         orientation="h", y=labels, name="predicted interval (90 %)", marker_color=PREDICTED, opacity=0.45, width=0.45,
@@ -54,13 +61,14 @@ def predicted_beside_measured(predictions: Mapping[str, Estimate], values: Mappi
     figure.add_scatter(
         mode="markers", y=labels, name="measured", marker={"color": MEASURED, "size": 13},
         x=[100 * values[n].value / e[0] for n, e in zip(names, estimates, strict=True)],
-        customdata=[str(values[n]) for n in names], hovertemplate="%{y}: %{customdata}<extra></extra>",
+        customdata=["<br>".join(filter(None, (str(values[n]), said))) for n, said in zip(names, besides, strict=True)],
+        hovertemplate="%{y}: %{customdata}<extra></extra>",
     )  # fmt: skip
     figure.add_vline(x=100, line={"color": PREDICTED, "width": 2})
     figure.update_xaxes(title="share of the prediction, %", rangemode="tozero")
     figure.update_yaxes(
         range=[-0.5, len(names) - 0.5],
-        **_with_values(labels, [format_value(values[n].value, values[n].unit) for n in names]),
+        **_with_values(labels, [format_value(values[n].value, values[n].unit) for n in names], shares),
     )
     return styled(figure, height=70 + 60 * len(names), entries=2)
 
@@ -152,9 +160,11 @@ def log_ticks(values: Sequence[float]) -> dict[str, Any]:
     return {"tickmode": "array", "tickvals": at, "ticktext": [f"{value:g}" for value in at]}
 
 
-def _with_values(names: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
-    """The values below the names of an axis: there they lie on nothing, however narrow the page is."""
+def _with_values(names: Sequence[str], values: Sequence[str], notes: Sequence[str] = ()) -> dict[str, Any]:
+    """The values, and what is noted of them, below the names of an axis: there they lie on nothing, however narrow the
+    page is."""
     texts = [f"{name}<br><b>{value}</b>" for name, value in zip(names, values, strict=True)]
+    texts = [f"{text}<br>{note}" if note else text for text, note in zip_longest(texts, notes)]
     return {"tickmode": "array", "tickvals": list(names), "ticktext": texts}
 
 

@@ -9,7 +9,7 @@ from workbench import folders
 from workbench.costs import Comparison
 from workbench.evidence import Estimate, Measured
 from workbench.measurement import Measurement
-from workbench.planning import Plan
+from workbench.planning import Plan, beside_bound
 from workbench.report import figures
 from workbench.units import format_usd
 
@@ -33,25 +33,31 @@ def render(plan: Plan, measurement: Measurement, comparison: Comparison, answer:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    table, bound = rows(measurement), measurement.decode_bound
+    explained = [(title, estimate) for title, estimate, *_ in table]
+    if bound.value is not None:
+        explained.append((f"bound of decode, {bound}", bound))
     drawn = (
-        figures.predicted_beside_measured(measurement.predictions, measurement.values),
+        figures.predicted_beside_measured(measurement.predictions, measurement.values, bound),
         figures.memory_breakdown(plan.memory[0], measurement.values.get("memory_peak")),
         figures.cost_of_tokens(comparison),
     )
     return environment.get_template("report.html.jinja").render(
-        plan=plan, measurement=measurement, comparison=comparison, answer=answer, rows=rows(measurement),
-        usd=format_usd, machine=plan.machine, figures=_embed(drawn), environment=measurement.environment,
+        plan=plan, measurement=measurement, comparison=comparison, answer=answer, rows=table,
+        bound=bound, explained=explained, usd=format_usd,
+        machine=plan.machine, figures=_embed(drawn), environment=measurement.environment,
     )  # fmt: skip
 
 
-def rows(measurement: Measurement) -> list[tuple[str, Estimate, Measured, str]]:
-    """Quantity, prediction, measurement and the error in words, in reading order."""
+def rows(measurement: Measurement) -> list[tuple[str, Estimate, Measured, str, str]]:
+    """Quantity, prediction, measurement, the error in words and, of decode, what memory allows; in reading order."""
     table = []
     for name, title in figures.TITLES.items():
         if name not in measurement.values:
             continue
         estimate, measured = measurement.predictions[name], measurement.values[name]
-        table.append((title, estimate, measured, error_in_words(estimate, measured)))
+        bound = beside_bound(measured.value, measurement.decode_bound) if name == "decode" else ""
+        table.append((title, estimate, measured, error_in_words(estimate, measured), bound))
     return table
 
 

@@ -87,6 +87,11 @@ def choices(plans: Sequence[Plan]) -> go.Figure:
             y=[bounds[0]], hoverinfo="skip",
             marker={"symbol": "circle-open", "size": 20, "color": MEASURED, "line": {"width": 3}},
         )  # fmt: skip
+        if (allowed := plan.decode_bound).value is not None:
+            figure.add_scatter(
+                mode="markers", name="what memory allows it", x=[need / GIB], y=[allowed.value], hoverinfo="skip",
+                marker={"symbol": "line-ew", "size": 20, "color": MEASURED, "line": {"width": 3, "color": MEASURED}},
+            )  # fmt: skip
     figure.update_xaxes(type="log", title="memory, GiB", **log_ticks([need / GIB for _, need, _ in known]))
     name = quantity(plans[0].speed) if plans else "decode"
     figure.update_yaxes(type="log", title=AXES[name], gridcolor=GRID, **log_ticks([b for *_, bs in known for b in bs]))
@@ -170,7 +175,10 @@ def _need(plan: Plan) -> float:
 
 
 def _hover(plan: Plan) -> str:
-    return f"{safe(plan_label(plan))}<br>{plan.memory[0].total}<br>{plan.speed[quantity(plan.speed)]}<br>{plan.verdict}"
+    speed, allowed = plan.speed[quantity(plan.speed)], plan.decode_bound
+    lines = [safe(plan_label(plan)), plan.memory[0].total, speed]
+    lines += [f"memory allows {allowed}"] if allowed.value is not None else []
+    return "<br>".join(str(line) for line in (*lines, plan.verdict))
 
 
 def _add_rooms(figure: Any, labels: Sequence[str], fits: Sequence[Fit]) -> None:

@@ -71,11 +71,21 @@ def plan(made: Plan) -> str:
         f"{context}", "",
         "Predicted (90 % interval)" + (", calibrated by measurements here" if made.calibrated else ""),
         *memory_lines(made),
-        *(f"  {TITLES.get(name, name):<19} {value}" for name, value in made.speed.items()), "",
+        *speed_lines(made), "",
         *(f"Because {reason}." for reason in made.reasons),
         *(f"Refused {refusal.engine}: {refusal.reason} {refusal.fix}" for refusal in made.refused),
     ]  # fmt: skip
     return "\n".join(lines).rstrip()
+
+
+def speed_lines(made: Plan) -> list[str]:
+    """Every predicted quantity of speed, and below decode what memory allows of it where that is known."""
+    lines = []
+    for name, value in made.speed.items():
+        lines.append(f"  {TITLES.get(name, name):<19} {value}")
+        if name == "decode" and made.decode_bound.value is not None:
+            lines.append(f"    {'memory allows':<17} {made.decode_bound}")
+    return lines
 
 
 def memory_lines(made: Plan) -> list[str]:
@@ -91,11 +101,11 @@ def memory_lines(made: Plan) -> list[str]:
 
 def choices(found: Choices, rows_shown: int = 20) -> str:
     """The ranked plans as a table, then what was refused."""
-    head = ("", "engine", "format", "on", "memory", *_speed_titles(found), "verdict")
+    head = ("", "engine", "format", "on", "memory", *_speed_titles(found), "verdict", "memory allows")
     lines = [_choice(number, one) for number, one in enumerate(found.plans[:rows_shown], 1)]
     more = len(found.plans) - rows_shown
     refused = [f"Refused {r.engine} {r.format}: {r.reason} {r.fix}".replace("  ", " ") for r in found.refused]
-    text = [machine(found.machine), "", f"{found.model}: {found.rule}", "", columns([head, *lines])]
+    text = [machine(found.machine), "", f"{found.model}: {found.rule}", "", columns(_told([head, *lines]))]
     text += [f"… and {more} more (--json has all)"] * (more > 0) + ["Nothing fits."] * (not lines)
     return "\n".join([*text, "", *refused]).rstrip()
 
@@ -123,7 +133,14 @@ def _choice(number: int, one: Plan) -> tuple[str, ...]:
     speeds = [str(one.speed[name]) if one.speed[name].value is not None else "unknown" for name in names]
     total = one.memory[0].total
     memory = format_bytes(total.value) if total.value is not None else "unknown"
-    return (str(number), one.engine.title, format_of(one.model), where(one) or "CPU", memory, *speeds, one.verdict)
+    allowed = "" if one.decode_bound.value is None else str(one.decode_bound)
+    on = where(one) or "CPU"
+    return (str(number), one.engine.title, format_of(one.model), on, memory, *speeds, one.verdict, allowed)
+
+
+def _told(lines: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """A table without its last column, what memory allows, where no line has anything in it."""
+    return list(lines) if any(line[-1] for line in lines[1:]) else [line[:-1] for line in lines]
 
 
 def where(one: Plan) -> str:
@@ -163,9 +180,11 @@ def race(found: Race) -> str:
     for number, lap in enumerate(found.laps):
         marks = ["picked"] * (number == 0) + ["best"] * (lap == best) + ["disturbed by others"] * lap.disturbed
         numbers = ["unknown" if one is None else format_value(one, unit) for one in (lap.predicted, lap.measured)]
-        lines.append((lap.label, *numbers, ", ".join(marks) or lap.failure[:80]))
-    regret = "unknown: the pick could not be measured" if found.regret is None else f"{found.regret:.1%} of the best"
-    return f"{columns([head, *lines])}\nRegret of the pick: {regret}."
+        lines.append((lap.label, *numbers, ", ".join([*marks, lap.failure[:80]]).strip(", ")))
+    for one in found.skipped:
+        predicted = "unknown" if one.predicted is None else format_value(one.predicted, unit)
+        lines.append((one.label, predicted, "not run", one.why))
+    return f"{columns([head, *lines])}\nRegret of the pick: {found.regret}."
 
 
 def validation(found: Validation) -> str:
@@ -187,8 +206,8 @@ def validation(found: Validation) -> str:
 
 def comparison_table(measured: Measurement) -> str:
     """Predicted beside measured."""
-    head = ("", "predicted (90 % interval)", "measured", "error")
-    return columns([head, *((title, str(e), str(m), error) for title, e, m, error in rows(measured))])
+    head = ("", "predicted (90 % interval)", "measured", "error", "what memory allows")
+    return columns(_told([head, *((title, str(e), str(m), *words) for title, e, m, *words in rows(measured))]))
 
 
 def evaluation(done: Evaluation) -> str:
@@ -250,6 +269,7 @@ def walkthrough(found: Guidance) -> str:
         f"Model    {found.model}: {found.why}", f"Memory   {memory}: {found.plan.verdict}",
         f"{_SPEEDS[name]:<8} {speed[name]}",
     ]  # fmt: skip
+    lines += [f"Bound    {bound}, what memory allows"] if (bound := found.plan.decode_bound).value is not None else []
     for number, step in enumerate(found.steps, 1):
         lines += ["", f"{number}. {step.guide or '(not in the guide)'}", f"   {step.status}: {step.why}"]
         lines += [f"   already installed: {step.installed}"] if step.installed else []

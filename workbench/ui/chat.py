@@ -15,7 +15,7 @@ import ipywidgets as widgets
 
 from workbench import models
 from workbench.measurement import Compared
-from workbench.report import answer_figures
+from workbench.report import answer_figures, same_text
 from workbench.ui import chat_html, pieces
 from workbench.ui.chat_model import MODEL, Chat
 from workbench.ui.engine_rows import EngineRows
@@ -26,13 +26,17 @@ FIGURES: Final = {
     "ttft": (answer_figures.ttft, "How long each engine takes to the first token"),
     "memory_peak": (answer_figures.memory, "How much memory each engine takes"),
 }
+SAME: Final = (
+    "Where answers of your chat differ, the reasons are below them. How often that happens was recorded: the same "
+    "questions to several engines, whose texts are compared with those of the first."
+)
 
 
 def panel(
     model: str = MODEL, *, engines: Sequence[str] = ("auto",), context: int = 2048, concurrency: int = 1,
     system: str = "", question: str = "", temperature: float = 0.7, max_tokens: int = 256,
 ) -> widgets.VBox:  # fmt: skip
-    """The panel as a widget; engines: 'llama.cpp', 'transformers:BF16', or 'auto' for what the workbench would take.
+    """The panel as a widget; engines: 'llama.cpp', 'transformers:BF16', or 'auto' for the first that runs here.
 
     On a dashboard it begins by looking which engines can run here; elsewhere it waits for a click.
     """
@@ -55,7 +59,7 @@ class View(PanelView[Chat]):
         self._make_outputs()
         self.show(self._choice_card(), self.alert, *self._later_cards())
         self.watch(
-            state=self._draw_state, choices=self._draw_choices, plans=self._draw_numbers, running=self._draw_state,
+            state=self._draw_state, choices=self._draw_choices, plans=self._draw_plans, running=self._draw_state,
             turns=self._draw_turns, question=self._draw_question,
         )  # fmt: skip
 
@@ -66,7 +70,8 @@ class View(PanelView[Chat]):
         known = [entry.name for entry in models.known() if entry.asset and entry.task in ("chat", "code")]
         self._model = field(
             widgets.Combobox(value=state.model, options=known, continuous_update=False, ensure_option=False,
-                             description="Model", placeholder="a name, a .gguf file, or hf:owner/name/file.gguf")
+                             description="Model",
+                             placeholder="a name (or an app's), a .gguf file, or hf:owner/name/file.gguf")
         )  # fmt: skip
         self._context = field(
             widgets.BoundedIntText(state.context, min=128, max=2**20, step=128, description="Context in tokens")
@@ -114,6 +119,7 @@ class View(PanelView[Chat]):
         self._past, self._now, self._hint = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self._figures = {name: pieces.figure_area() for name in FIGURES}
         self._drawn: list[Compared] = []
+        self._same, self._same_table = pieces.figure_area(), widgets.HTML()
 
     def _choice_card(self) -> widgets.Widget:
         bar = self.working("looking", "deploying", "stopping")
@@ -137,7 +143,8 @@ class View(PanelView[Chat]):
             lead="Bars hold the prediction 9 times in 10. Before an engine has answered, it is for the usual request; "
             "afterwards for the tokens of your last one.",
         )  # fmt: skip
-        return [self._chat_card, self._numbers_card]
+        self._same_card = pieces.card("Do engines write the same?", self._same, self._same_table, lead=SAME)
+        return [self._chat_card, self._numbers_card, self._same_card]
 
     # -- doing -------------------------------------------------------------------------------------------------
 
@@ -158,6 +165,7 @@ class View(PanelView[Chat]):
         for widget, shown in (
             (self._deploy, not running), (self._stop, running), (self._send, not answering), (self._halt, answering),
             (self._chat_card, running or bool(state.turns)), (self._numbers_card, bool(state.plans)),
+            (self._same_card, bool(state.plans)),
         ):  # fmt: skip
             pieces.show(widget, shown)
         self._status.value = chat_html.addresses(state.running)
@@ -187,6 +195,13 @@ class View(PanelView[Chat]):
         self._now.value = chat_html.turn(state.turns[-1], growing=True) if growing else ""
         self._hint.value = chat_html.hint(state)
         pieces.show(self._chat_card, bool(state.running or state.turns))
+
+    def _draw_plans(self) -> None:
+        self._draw_numbers()
+        pieces.show(self._same_card, bool(self.state.plans))
+        if self.state.plans and not self._same.outputs:
+            pieces.figure(self._same, same_text.figure(), "On how many prompts each engine wrote the same text")
+            self._same_table.value = chat_html.same_text_table()
 
     def _draw_numbers(self) -> None:
         found = self.state.compared()

@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from workbench.measurement import Answer, Compared
+from workbench.report import same_text
 from workbench.ui import pieces
 from workbench.ui.conversation import WORDS, Reply, Turn
 from workbench.ui.engine_choice import Choice
@@ -15,10 +16,6 @@ from workbench.units import format_value
 
 NOTHING: Final = "–"
 QUANTITIES: Final = {"decode": "writes", "ttft": "first token", "memory_peak": "memory"}
-DRAWN: Final = (
-    "Engines draw their random numbers in their own ways: only with a temperature of 0 do differences come from the "
-    "engine and its format alone."
-)
 
 
 def turn(said: Turn, *, growing: bool = False) -> str:
@@ -27,8 +24,14 @@ def turn(said: Turn, *, growing: bool = False) -> str:
     replies = "".join(_reply(name, one, parts.get(name), growing) for name, one in said.replies.items())
     return (
         f'<section class="wb-turn"><div class="wb-asked">{pieces.text(said.question)}</div>'
-        f'<div class="wb-replies">{replies}</div></section>'
+        f'<div class="wb-replies">{replies}</div>{_reasons(said)}</section>'
     )
+
+
+def _reasons(said: Turn) -> str:
+    """Why answers are not the same, for each that is not as the first is."""
+    pairs = said.reasons().items()
+    return "".join(pieces.note(f"Why {one} and {other} differ: {' '.join(why)}") for (one, other), why in pairs)
 
 
 def _reply(name: str, reply: Reply, departure: int | None, growing: bool) -> str:
@@ -69,11 +72,11 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
 
 
 def hint(state: Any) -> str:
-    """How full the context is, a way to keep the conversation, and what a comparison needs."""
+    """How full the context is, a way to keep the conversation, and why answers do not come at once."""
     if not state.turns:
         return ""
     several = len(state.running) > 1
-    sentences = [_room(state), DRAWN if several and state.temperature > 0 else ""]
+    sentences = [_room(state)]
     if several and state.state == "answering":
         sentences.append("Engines answer in turn: at once they would slow each other down.")
     link = "" if state.busy else f" {_download(state.transcript())}"
@@ -117,7 +120,7 @@ def refused(choices: Sequence[Choice]) -> str:
 
 def numbers(found: Sequence[Compared]) -> str:
     """Predicted and measured, engine by engine, with the share of what memory bandwidth allows."""
-    head = ("", "Predicted", "Measured", "Bound by memory", "Of the bound")
+    head = ("", "Predicted", "Measured", "What memory allows")
     rows = [row for one in found for row in _rows(one)]
     bases = [f"{one.label}, bound: {_basis(one.bound)}" for one in found]
     bases += [f"{one.label}, {name}: {_basis(one.predicted[name])}" for one in found for name in ("decode", "ttft")]
@@ -126,21 +129,22 @@ def numbers(found: Sequence[Compared]) -> str:
     ) + pieces.more("Where these numbers come from", bases)
 
 
+def same_text_table() -> str:
+    """The record of which engines write the same text."""
+    return pieces.table(("", "Same text", "The others part"), same_text.rows(), str(same_text.record()))
+
+
 def _rows(one: Compared) -> list[tuple[str, ...]]:
-    predicted, measured, share, bound = one.predicted, one.measured, one.share_of_bound, one.bound.value
-    bounds = {"decode": ("unknown" if bound is None else format_value(bound, "tok/s"), _or_dash(share, "{:.0%}"))}
+    predicted, measured, bound = one.predicted, one.measured, one.bound.value
+    allowed = "unknown" if bound is None else one.beside_bound or format_value(bound, "tok/s")
     return [
         (
             f"{one.label}: {title}", pieces.estimate(predicted[name]),
             format_value(measured[name], predicted[name].unit) if name in measured else NOTHING,
-            *bounds.get(name, (NOTHING, NOTHING)),
+            allowed if name == "decode" else NOTHING,
         )
         for name, title in QUANTITIES.items()
     ]  # fmt: skip
-
-
-def _or_dash(value: float | None, form: str) -> str:
-    return NOTHING if value is None else form.format(value)
 
 
 def _basis(found: Any) -> str:

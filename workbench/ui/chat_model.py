@@ -17,7 +17,7 @@ from traitlets import Dict, Enum, Float, Int, List, Unicode, observe
 import workbench
 from workbench import deployment, models
 from workbench.errors import ServerDied, StopFailed, UsageError, WorkbenchError
-from workbench.measurement import Compared, answers, label
+from workbench.measurement import Compared, Terms, answers, label, terms
 from workbench.ui import conversation, engine_choice, machine_choice
 from workbench.ui.conversation import Reply, Turn
 from workbench.ui.jobs import Cancelled, Context
@@ -110,26 +110,35 @@ class Chat(Stepwise):
                 started[name] = self._steps.deploy(plan, grace_s=GRACE_S, progress=checked(context))
         except BaseException:  # also when it is cancelled: all of them or none
             for one in started.values():
-                one.release()
+                with suppress(StopFailed):
+                    one.release()
             raise
         return started
 
     def _plan(self, context: Context) -> dict[str, Any]:
-        if not self.model.strip():
+        name = self.model.strip()
+        if not name:
             raise UsageError("No model is named.", fix="Choose one of the list, or give a path or a file on the Hub.")
         machine = self._steps.machine(progress=checked(context))
-        context.progress(None, f"getting {self.model}")
-        model = self._steps.get_model(self.model.strip(), progress=in_bytes(context))
+        model = self._model(context, name)
         wanted = {"machine": machine, "context": self.context, "concurrency": self.concurrency}
         plans: dict[str, Any] = {}
         for choice in self.engines:
             context.check()
             context.progress(None, f"predicting {choice}")
-            plan = self._steps.plan(model, **engine_choice.options(choice), **wanted)
+            named = name if engine_choice.has_own_models(choice) else model
+            plan = self._steps.plan(named, **engine_choice.options(choice), **wanted)
             if label(plan) in plans:
                 raise UsageError(f"{label(plan)} was chosen twice.", fix="Remove one of them.")
             plans[label(plan)] = plan
         return plans
+
+    def _model(self, context: Context, name: str) -> Any:
+        """The model in its file; None where every engine has its models itself."""
+        if all(map(engine_choice.has_own_models, self.engines)):
+            return None
+        context.progress(None, f"getting {name}")
+        return self._steps.get_model(name, progress=in_bytes(context))
 
     def _stop(self, context: Context) -> dict[str, Any]:
         left = dict(self.running)
@@ -184,7 +193,7 @@ class Chat(Stepwise):
         return chosen if self.seed < 0 else {**chosen, "seed": self.seed}
 
     def _answer(self, context: Context, asked: Asked) -> tuple[Turn, ...]:
-        turn = Turn(asked.question, {name: Reply() for name in self.running})
+        turn = Turn(asked.question, {name: Reply() for name in self.running}, self._terms(asked))
         for name in self.running:
             context.progress(None, f"{name} is answering")
             for reply in self._replies(context, name, asked):
@@ -200,6 +209,10 @@ class Chat(Stepwise):
             raise turn.error
         self.set_trait("error", turn.error)
         return (*asked.earlier, turn)
+
+    def _terms(self, asked: Asked) -> dict[str, Terms]:
+        sent, temperature = conversation.histories(asked.earlier, list(self.running)), asked.options["temperature"]
+        return {name: terms(self.plans[name], temperature=temperature, history=sent[name]) for name in self.running}
 
     def _replies(self, context: Context, name: str, asked: Asked) -> Iterator[Reply]:
         """One engine's reply as it grows, and as it ended."""

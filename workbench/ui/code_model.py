@@ -6,6 +6,7 @@ Nothing is computed here: every number comes from the functions of the package.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from traitlets import Bool, Enum, Int, List, Unicode, observe
 
 import workbench
 from workbench import engines, models
-from workbench.errors import ServerDied, UsageError
+from workbench.errors import ServerDied, StopFailed, UsageError
 from workbench.measurement import code
 from workbench.report import MODEL
 from workbench.ui import engine_choice, machine_choice
@@ -160,9 +161,8 @@ class CodeModel(Stepwise):
         return self._steps.deploy(plan, grace_s=grace_s, progress=checked(context))
 
     def _model(self, context: Context, target: Target) -> Any:
-        """The model in its file; its name alone where the engine has its models itself."""
-        engine = engine_choice.engine_of(target.engine)
-        if engine != AUTO and engines.get(engine).keeps_models:
+        """The model in its file, or its name alone."""
+        if engine_choice.has_own_models(target.engine):
             return target.model
         return self._steps.get_model(target.model, progress=in_bytes(context))
 
@@ -192,7 +192,8 @@ class CodeModel(Stepwise):
 
     def _end(self, state: str, values: dict[str, Any]) -> None:
         if isinstance(values.get("error"), ServerDied):
-            self._let_go()
+            with suppress(StopFailed):  # why it died is what the page says
+                self._let_go()
         super()._end(state, values)
 
     @observe("known")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from workbench.errors import WorkbenchError
-from workbench.measurement import Answer, departures
+from workbench.measurement import Answer, Terms, departures, reasons
 
 Ending = Literal["waiting", "growing", "complete", "cut", "full", "stopped", "failed", "skipped"]
 #: How an answer ended, in the words of a page; nothing where it ended as it should.
@@ -35,10 +35,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question and the replies by the name of their engine, in the order in which they are asked."""
+    """One question and the replies by the name of their engine, in the order in which they are asked.
+
+    terms: on what terms each engine answered, then and not as the fields of the page are by now.
+    """
 
     question: str
     replies: Mapping[str, Reply]
+    terms: Mapping[str, Terms] = field(default_factory=dict)
 
     @property
     def said(self) -> bool:
@@ -71,6 +75,24 @@ class Turn:
         spoken = {name: reply.answer.pieces for name, reply in self.replies.items() if reply.answer.pieces}
         return dict(zip(spoken, departures(list(spoken.values())), strict=True))
 
+    def reasons(self) -> Mapping[tuple[str, str], list[str]]:
+        """For the first engine that said something and each whose words are others, why that is so."""
+        spoken = [name for name, reply in self.replies.items() if reply.answer.pieces and name in self.terms]
+        return {
+            (spoken[0], other): reasons(self.terms[spoken[0]], self.terms[other], self._read(spoken[0], other))
+            for other in spoken[1:] if self._part(spoken[0], other)
+        }  # fmt: skip
+
+    def _read(self, one: str, other: str) -> tuple[int | None, int | None]:
+        return self.replies[one].answer.prompt_tokens, self.replies[other].answer.prompt_tokens
+
+    def _part(self, one: str, other: str) -> bool:
+        """Whether two answers differ, and not only because one was ended, or still grows."""
+        shorter, longer = sorted((self.replies[one], self.replies[other]), key=lambda reply: len(reply.answer.text))
+        if not longer.answer.text.startswith(shorter.answer.text):
+            return True
+        return shorter.ending == "complete" and shorter.answer.text != longer.answer.text
+
 
 def ended(answer: Answer, *, stopped: bool, context: int, most_tokens: int) -> tuple[Ending, str]:
     """How an answer ended, and a sentence where somebody may wonder. context, most_tokens: what it had room for."""
@@ -94,6 +116,12 @@ def messages(turns: Sequence[Turn], name: str, question: str, system: str = "") 
         if text := turn.text_for(name):
             said += [{"role": "user", "content": turn.question}, {"role": "assistant", "content": text}]
     return [*said, {"role": "user", "content": question}]
+
+
+def histories(turns: Sequence[Turn], names: Sequence[str]) -> dict[str, int]:
+    """A number for each engine; those with the same number are sent the same earlier answers."""
+    sent = [messages(turns, name, "") for name in names]
+    return {name: sent.index(one) for name, one in zip(names, sent, strict=True)}
 
 
 def transcript(turns: Sequence[Turn], title: str, system: str = "") -> str:

@@ -1,6 +1,6 @@
 """Which engines a panel offers, in which formats, and why some cannot run here. No widget is known here.
 
-A choice is written 'llama.cpp', 'transformers:BF16', or 'auto' for what the workbench would take.
+A choice is written 'llama.cpp', 'transformers:BF16', or 'auto' for the first engine that runs here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from workbench import engines, models, planning
 from workbench.engines import Availability, Engine
-from workbench.errors import UsageError, WorkbenchError
+from workbench.errors import UnknownName, UsageError, WorkbenchError
 from workbench.models import Model, formats
 from workbench.planning import Plan
 
@@ -38,9 +38,10 @@ class Choice:
 
 
 def listed(capability: str = "chat", *, also: Iterable[str] = ()) -> tuple[Choice, ...]:
-    """Every engine of the registry that can do this; also: choices already made, whose engines are listed anyway."""
+    """Every engine and app of the registry that can do this; also: choices already made, whose engines are listed
+    anyway."""
     wanted = {engine_of(one) for one in also}
-    names = [name for name in engines.ENGINES if name != TEST_ONLY or name in wanted]
+    names = [name for name in (*engines.ENGINES, *engines.APPS) if name != TEST_ONLY or name in wanted]
     found = [(name, engines.get(name)) for name in names]
     return tuple(Choice(name, one.title, _formats(one)) for name, one in found if capability in one.capabilities)
 
@@ -53,19 +54,20 @@ def looked_at(choices: Sequence[Choice]) -> tuple[Choice, ...]:
 
 
 def plans(model: str, chosen: Sequence[str], **settings: Any) -> list[Plan]:
-    """A plan of each choice, and where there is only one, of the next engine that could run the model here too.
+    """A plan of each choice, and where there is only one, of the next engine that could run the model here too; apps
+    are only used when asked for by name.
 
     settings: those of `workbench.plan`, which says what it raises for a choice that cannot run.
     """
-    found = models.get_text(model)
-    made = [planning.plan(found, **options(one), **settings) for one in chosen]
+    found = model if all(map(has_own_models, chosen)) else models.get_text(model)
+    made = [planning.plan(model if has_own_models(one) else found, **options(one), **settings) for one in chosen]
     if len(made) == 1:
-        others = (one.name for one in listed() if one.name != made[0].engine.name)
+        others = (one.name for one in listed() if one.name != made[0].engine.name and not has_own_models(one.name))
         made += islice(_possible(found, others, settings), 1)
     return made
 
 
-def _possible(model: Model, names: Iterable[str], settings: Mapping[str, Any]) -> Iterator[Plan]:
+def _possible(model: str | Model, names: Iterable[str], settings: Mapping[str, Any]) -> Iterator[Plan]:
     for name in names:
         with suppress(WorkbenchError):
             yield planning.plan(model, engine=name, **settings)
@@ -74,6 +76,14 @@ def _possible(model: Model, names: Iterable[str], settings: Mapping[str, Any]) -
 def engine_of(choice: str) -> str:
     """The engine's name in a choice."""
     return choice.partition(":")[0].strip()
+
+
+def has_own_models(choice: str) -> bool:
+    """Whether the engine has its models itself, by names of its own: it gets the name, and not a file."""
+    try:
+        return engines.get(engine_of(choice)).keeps_models
+    except UnknownName:  # 'auto', or one that nobody knows, which the plan says
+        return False
 
 
 def options(choice: str) -> dict[str, Any]:

@@ -13,6 +13,10 @@ from workbench.ui.guard import guarded
 
 MOST: Final = 6  # engines side by side; more are no comparison that anybody reads
 AS_IT_IS: Final = ("the engine's own choice", "")
+FIRST: Final = ("the first engine that runs here", AUTO)
+COMPARE: Final = (
+    "The first engine that runs here need not be the fastest: `workbench plan MODEL --for chat` compares them."
+)
 
 
 class EngineRows:
@@ -20,11 +24,11 @@ class EngineRows:
 
     def __init__(self, state: Any, show_error: Callable[[str], object]) -> None:
         self._state, self._show_error = state, show_error
-        self._rows, self._locked = widgets.VBox(), False
+        self._rows, self._note, self._locked = widgets.VBox(), widgets.HTML(), False
         self._rows.add_class("wb-rows")
         self._add = pieces.button("Add an engine to compare", icon="plus")
         self._add.on_click(self._guard(lambda _: self._change([*state.engines, self._next()])))
-        self.box = widgets.VBox([self._rows, pieces.actions(self._add)])
+        self.box = widgets.VBox([self._rows, self._note, pieces.actions(self._add)])
         self.box.add_class("wb-rows")
         self.draw()
 
@@ -32,6 +36,7 @@ class EngineRows:
         """Show the choices anew."""
         several = len(self._state.engines) > 1
         self._rows.children = [self._row(number, choice, several) for number, choice in enumerate(self._state.engines)]
+        self._note.value = pieces.note(COMPARE if AUTO in self._state.engines else "")
         self.lock(self._locked)
 
     def lock(self, locked: bool) -> None:
@@ -65,7 +70,7 @@ class EngineRows:
             (f"{one.title} (cannot run here)" if one.refused else one.title, one.name) for one in self._state.choices
         ]
         unknown = [] if chosen in (AUTO, *(name for _, name in known)) else [(chosen, chosen)]
-        return [("the workbench's choice", AUTO), *known, *unknown]
+        return [FIRST, *known, *unknown]
 
     def _formats(self, name: str, wanted: str) -> list[tuple[str, str]]:
         known = next((one.formats for one in self._state.choices if one.name == name), ())

@@ -16,7 +16,7 @@ def here() -> Machine:
 
 
 def calibrated(progress: Callable[[float, str], None]) -> Machine:
-    """This computer with its calibration; where none was kept it is measured, which takes about four seconds."""
+    """This computer with its calibration; where none was kept it is measured, which takes a few seconds."""
     return machine.calibrate(machine.probe(), progress=progress)
 
 

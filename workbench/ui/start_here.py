@@ -16,6 +16,7 @@ import ipywidgets as widgets
 
 from workbench import models
 from workbench.measurement.answers import Answer
+from workbench.planning import beside_bound
 from workbench.report import MODEL, QUESTION, figures
 from workbench.report.html import error_in_words
 from workbench.ui import pieces
@@ -183,7 +184,7 @@ class View(PanelView[StartHere]):
         if measurement is None:
             self._measured.value, self._measured_figure.outputs = "", ()
             return
-        drawn = figures.predicted_beside_measured(measurement.predictions, measurement.values)
+        drawn = figures.predicted_beside_measured(measurement.predictions, measurement.values, measurement.decode_bound)
         pieces.figure(self._measured_figure, drawn, "Predicted and measured; the table below has the same numbers")
         self._measured.value = _measurements(measurement)
         pieces.figure(self._cost_figure, figures.cost_of_tokens(comparison), "Cost of a million output tokens")
@@ -246,6 +247,8 @@ def _expectations(plan: Any) -> str:
         else (label, "unknown", e.reason)
         for label, e in ((label, plan.predictions[name]) for name, label in MEANING.items() if name in plan.predictions)
     ]
+    if (bound := plan.decode_bound).value is not None:
+        rows.append(("Most that memory allows", format_value(bound.value, bound.unit), "no engine writes faster"))
     workload = plan.workload
     caption = (
         f"Memory for a context of {plan.settings.context:,} tokens; speed of a request with "
@@ -282,16 +285,17 @@ def _answer(answer: Answer, streaming: bool) -> str:
 
 
 def _measurements(measurement: Any) -> str:
-    rows = []
+    rows, bound = [], measurement.decode_bound
     for name, label in MEANING.items():
         if name not in measurement.values:
             continue
         estimate, measured = measurement.predictions[name], measurement.values[name]
         expected = format_value(estimate.value, estimate.unit) if estimate.value is not None else "unknown"
-        rows.append((label, expected, measured, error_in_words(estimate, measured)))
-    return pieces.table(
-        ("", "Expected", "Measured (range)", "Error of the prediction"), rows, "Kept in the ledger of this computer"
-    )
+        allowed = beside_bound(measured.value, bound) if name == "decode" else ""
+        rows.append((label, expected, measured, error_in_words(estimate, measured), allowed))
+    head = ("", "Expected", "Measured (range)", "Error of the prediction", "What memory allows")
+    shown = len(head) if bound.value is not None else len(head) - 1
+    return pieces.table(head[:shown], [row[:shown] for row in rows], "Kept in the ledger of this computer")
 
 
 def _costs(comparison: Any, report: Any) -> str:

@@ -125,8 +125,13 @@ def test_another_model(server: Running) -> None:
     assert "model" in refused(server.http.post("/v1/completions", json={"prompt": "x"}))
 
 
+def test_json_that_is_not_said_to_be_json(server: Running) -> None:
+    body = json.dumps({"model": MODEL, "prompt": "x"}).encode()
+    assert "Content-Type" in refused(server.http.post("/v1/completions", content=body))
+
+
 def test_no_such_route(server: Running) -> None:
-    assert refused(server.http.get("/v1/embeddings"), 404)
+    assert "/v1/chat/completions" in refused(server.http.get("/v1/embeddings"), 404)
     assert refused(server.http.get("/v1/completions"), 405)
     assert refused(server.http.get("/docs"), 404)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ import workbench
 from tests.deployment.conftest import survivors, wait_until
 from tests.deployment.server.test_process import client as client_of
 from tests.deployment.server.test_process import health, process
+from workbench.engines import Settings
 from workbench.planning import Plan
 
 pytestmark = pytest.mark.engine
@@ -79,6 +81,28 @@ def test_text_and_its_tokens_are_the_same_prompt(client: openai.OpenAI, written:
     tokens = tokenizer.encode("Once upon a time").ids
     assert text.usage and text.usage.prompt_tokens == len(tokens)
     assert client.completions.create(prompt=tokens, **ask).choices[0].text == text.choices[0].text
+
+
+def test_a_text_begins_as_its_tokenizer_says_and_a_chat_as_its_template_says(
+    written: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    """With a tokenizer that puts a token before every text, as Llama's and Gemma's do."""
+    from workbench.engines.onnxruntime_runtime import OnnxTextRuntime
+
+    for file in written("onnx", "ONNX-int4").iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    described = json.loads((tmp_path / "tokenizer.json").read_text())
+    begin = {"type_id": 0, "id": "<|im_start|>"}
+    described["post_processor"] = {
+        "type": "TemplateProcessing", "single": [{"SpecialToken": begin}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [], "special_tokens": {"<|im_start|>": {"id": "<|im_start|>", "ids": [1], "tokens": ["<|im_start|>"]}},
+    }  # fmt: skip
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "tokenizer.json").write_text(json.dumps(described))
+    runtime = OnnxTextRuntime(tmp_path, Settings("little", "ONNX-int4", 64, threads=1))
+    plain = runtime._tokenizer.encode("Once upon").tolist()
+    assert runtime.text_tokens("Once upon") == [1, *plain]
+    assert runtime.chat_tokens(SKY)[:2].count(1) == 1
 
 
 @pytest.mark.parametrize(("prompt", "said"), [("a\0b", "NUL"), ("word " * 600, "601 tokens"), ([49152], "49152")])

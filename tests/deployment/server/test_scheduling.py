@@ -93,20 +93,25 @@ def test_cancelled_in_line_and_while_running(scheduler: Scheduler, log: list[str
     assert jobs[1].events[-1] == End() and len(jobs[1].events) == 101
 
 
-def test_an_error_ends_one_job(scheduler: Scheduler, log: list[str]) -> None:
+class Panic(BaseException):
+    """As Rust's come out of tokenizers and safetensors."""
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, Panic])
+def test_an_error_ends_one_job(scheduler: Scheduler, log: list[str], error: type[BaseException]) -> None:
     gate = threading.Event()
     gate.set()
 
     def fails(_: object) -> Generator[int, None, None]:
         yield 1
-        raise ZeroDivisionError
+        raise error
 
     seen: list[Any] = []
     good = Recorded("a", 50, log, gate)
     scheduler.submit(Job(fails, seen.append))
     scheduler.submit(good.job)
     assert good.ended.wait(10) and len(good.events) == 51
-    assert isinstance(seen[-1].error, ZeroDivisionError)
+    assert isinstance(seen[-1].error, error)
 
 
 def test_a_model_that_cannot_be_loaded(capfd: pytest.CaptureFixture[str]) -> None:

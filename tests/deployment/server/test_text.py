@@ -31,6 +31,26 @@ def test_the_official_client(client: openai.OpenAI) -> None:
     assert text.usage and text.usage.total_tokens == 5
 
 
+def test_an_answer_goes_back_as_the_official_client_dumps_it(client: openai.OpenAI) -> None:
+    said = client.chat.completions.create(model=MODEL, messages=USER).choices[0].message.model_dump()
+    assert None in said.values()
+    empty = {"role": "assistant", "content": None}
+    asked: Any = [*USER, said, *USER, empty, *USER]
+    assert client.chat.completions.create(model=MODEL, messages=asked).choices[0].message.content == ANSWER
+
+
+def test_a_model_by_its_name(client: openai.OpenAI) -> None:
+    assert client.models.retrieve(MODEL).id == MODEL
+    with pytest.raises(openai.NotFoundError, match="there is 'little'"):
+        client.models.retrieve("owner/other")
+
+
+def test_a_completion_has_as_few_tokens_as_openai_s(serve: Callable[..., Running]) -> None:
+    endless = serve(words="word " * 40)
+    assert endless.complete().json()["usage"]["completion_tokens"] == 16
+    assert endless.chat().json()["usage"]["completion_tokens"] == 40
+
+
 def test_the_official_client_streams(client: openai.OpenAI) -> None:
     stream = client.chat.completions.create(
         model=MODEL, messages=USER, stream=True, stream_options={"include_usage": True}

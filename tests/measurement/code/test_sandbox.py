@@ -6,6 +6,7 @@ Where the kernel guards, everything is tried with and without the audit hook: ea
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -15,11 +16,12 @@ import psutil
 import pytest
 
 from workbench.errors import StartFailed
-from workbench.measurement.code import Check, Limits, Outcome, protections, run, sandbox
+from workbench.measurement.code import Check, Limits, Outcome, Protections, protections, run, sandbox
 from workbench.measurement.code.sandbox import Kind
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no sandbox")
 CHECKS = (Check.parse("f(1) == 2"), Check.parse("f(2) == 3"))
+WHERE = "import os, sys\nLIBRARY = os.path.dirname(os.__file__)\nSITE = LIBRARY + '/site-packages'\n"
 SHORT = Limits(cpu_s=1, wall_s=8.0)
 GUARDED = "the kernel refuses it" in " ".join(protections().covered)
 LAYERS = pytest.mark.parametrize("audit", [True, *([False] if GUARDED else [])])
@@ -82,6 +84,96 @@ def test_what_reaches_outside_is_refused(act: str, *, audit: bool) -> None:
     outcome = judged(in_f(act, "return x + 1"), audit=audit)
     assert outcome.kind == "refused", outcome
     assert outcome.test == "f(1) == 2"
+
+
+@LAYERS
+@pytest.mark.parametrize(
+    "act",
+    [
+        "os.listdir(SITE)",
+        "os.scandir(SITE)",
+        "os.listdir(LIBRARY)",
+        "open(SITE + '/README.txt').read()",
+        "open(LIBRARY + '/asyncio/../site-packages/README.txt').read()",
+        "open(LIBRARY + '//site-packages/README.txt').read()",
+        "open(os.fsencode(SITE + '/README.txt')).read()",
+    ],
+)
+def test_installed_packages_are_not_there_to_be_read(act: str, *, audit: bool) -> None:
+    """The workbench may be one of them, with the values that tests expect."""
+    assert judged(WHERE + in_f(act, "return x + 1"), audit=audit).kind == "refused"
+
+
+@LAYERS
+def test_nor_to_be_imported(*, audit: bool) -> None:
+    source = f"{WHERE}sys.path.append(SITE)\ndef f(x):\n    import pip\n    return x + 1"
+    assert "No module named 'pip'" in judged(source, audit=audit).message
+
+
+def test_the_library_is_what_lies_around_them(tmp_path: Path) -> None:
+    """Folders in which packages are installed as Debian, conda and everybody else have it, and a library in a zip."""
+    for name in ("abc.py", "json/decoder.py", "lib-dynload/_json.so", "site-packages/a.py", "dist-packages/b.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    archive = tmp_path / "python.zip"
+    archive.touch()
+    path = [str(archive), str(tmp_path / "none.zip"), str(tmp_path), str(tmp_path / "lib-dynload")]
+    asked = f"import confined, sys\nsys.path[:] = {path}\nprint(*sorted(set(confined._library())), sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", asked], cwd=sandbox.PROGRAM.parent, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    found = [Path(line).relative_to(tmp_path).as_posix() for line in done.stdout.splitlines()]
+    assert found == ["abc.py", "json", "lib-dynload", "lib-dynload/_json.so", "python.zip"]
+
+
+# -- where the kernel has nothing ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hook_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file, on a kernel that has neither Landlock nor seccomp."""
+    program, main = tmp_path / "confined.py", 'if __name__ == "__main__":'
+    source = sandbox.PROGRAM.read_text("utf-8")
+    assert source.count(main) == 1
+    program.write_text(source.replace(main, f"_libc = lambda: None\n\n\n{main}"), "utf-8")
+    monkeypatch.setattr(sandbox, "PROGRAM", program)
+    victim = tmp_path / "victim.txt"
+    victim.write_text("still here")
+    return victim
+
+
+TAMPERING = [
+    "pass",
+    "m.WRITING = 0; m.FORBIDDEN = m.HARMLESS = frozenset()",
+    "os.fsdecode = lambda _: os.__file__",
+    "os.path.abspath = os.path.normpath = lambda _: os.__file__; os.path.isabs = lambda _: True",
+    "builtins.isinstance = lambda *_: True; builtins.type = lambda _: int; builtins.PermissionError = print",
+    "hooks = [o for o in gc.get_objects() if getattr(o, '__name__', '') == 'forbid']\n"
+    "hooks[0].__code__ = (lambda event, arguments, **_: None).__code__",
+    "try: os.remove(path)\nexcept PermissionError as error: frame = error.__traceback__.tb_next.tb_frame\n"
+    "for name in ('inside', 'forbidden', 'writing'): frame.f_locals[name] = ('/',)",
+    "class Text(str):\n    def __add__(self, other): return os.__file__ + other\n"
+    "    def startswith(self, *_): return True\npath = Text(path)",
+    "class Number(int):\n    def __fspath__(self): return PATH\npath = Number(10**30)",
+]
+
+
+@pytest.mark.parametrize("act", ["io.FileIO(path, 'w')", "open(path, 'w')", "os.remove(path)", "open(path).read()"])
+@pytest.mark.parametrize("tampering", TAMPERING)
+def test_nothing_a_solution_can_reach_changes_the_hook(hook_alone: Path, tampering: str, act: str) -> None:
+    modules = "import builtins, gc, io, os, sys\nm = sys.modules['__main__']\n"
+    source = f"{modules}PATH = path = {str(hook_alone)!r}\n{tampering}\n{act}\ndef f(x): return x + 1"
+    outcome = judged(source)
+    assert not outcome.passed
+    assert hook_alone.read_text() == "still here"
+
+
+def test_the_hook_alone_refuses_by_name(hook_alone: Path) -> None:
+    assert judged(in_f(f"open({str(hook_alone)!r}, 'w')")).kind == "refused"
+    assert judged("import json, decimal, statistics\ndef f(x): return x + 1").passed
+
+
+# -- what the kernel has -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not GUARDED, reason="this kernel has no layer below Python")
@@ -261,14 +353,39 @@ def test_what_is_covered_and_what_is_not_is_said() -> None:
         assert word in everything
 
 
-def test_without_the_kernel_it_says_that_the_hook_is_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the page shows where a kernel has neither Landlock nor seccomp."""
-    layers = {"memory": False, "landlock": False, "seccomp": False, "audit": True}
+def said(monkeypatch: pytest.MonkeyPatch, *, memory: bool, landlock: int, seccomp: bool) -> Protections:
+    """What the page shows where these layers are in force."""
+    layers = {"memory": memory, "landlock": landlock, "seccomp": seccomp, "audit": True}
     monkeypatch.setattr(sandbox, "_start", lambda *_, **__: sandbox._Done(layers, (), 0, flooded=False))
-    found = protections.__wrapped__()
+    return protections.__wrapped__()
+
+
+def test_without_the_kernel_it_says_that_the_hook_is_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = said(monkeypatch, memory=False, landlock=0, seccomp=False)
     assert not any("kernel" in line for line in found.covered)
-    assert [line.partition(":")[0] for line in found.not_covered[:4]] == ["memory", "files", "network", "processes"]
-    assert all("only Python's audit hook" in line for line in found.not_covered[1:4])
+    assert [line.partition(":")[0] for line in found.not_covered[:-2]] == [
+        "memory", "files", "disk", "disk", "network", "processes", "secrets",
+    ]  # fmt: skip
+    assert all("only Python's audit hook" in line for line in found.not_covered[1:-2])
+    assert "disk: emptying a file" in " ".join(found.not_covered)
+    assert "disk: deleting" in " ".join(found.not_covered)
+
+
+@pytest.mark.parametrize(
+    ("landlock", "seccomp", "open_anyway"),
+    [
+        (0, True, ["files", "disk: emptying", "disk: deleting", "secrets"]),
+        (2, True, ["disk: emptying"]),  # of files of Python's library, where they are the user's own
+        (7, False, ["disk: deleting", "network", "processes"]),
+        (7, True, []),
+    ],
+)
+def test_what_is_said_depends_on_the_layers(
+    monkeypatch: pytest.MonkeyPatch, landlock: int, open_anyway: list[str], *, seccomp: bool
+) -> None:
+    found = said(monkeypatch, memory=True, landlock=landlock, seccomp=seccomp)
+    for line, start in zip(found.not_covered[:-2], open_anyway, strict=True):
+        assert line.startswith(start)
 
 
 def test_a_sandbox_that_does_not_start_is_no_failure_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

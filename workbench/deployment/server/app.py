@@ -17,6 +17,7 @@ from workbench.deployment.server.metrics import CONTENT_TYPE_LATEST, Metrics
 from workbench.deployment.server.refusals import Refused, as_json, invalid, of_status
 from workbench.deployment.server.running import ClientGone
 from workbench.deployment.server.scheduler import Scheduler
+from workbench.deployment.server.served import check_model
 from workbench.engines.contract import Settings
 
 #: The modules with the routes of each kind of model, by the capability that its engine names; a server of one kind
@@ -40,10 +41,10 @@ def make_app(
     state = app.state
     state.scheduler, state.served_model, state.metrics = scheduler, served_model, Metrics(scheduler)
     state.image = settings.image
-    app.include_router(_common)
-    for capability, module in ROUTES.items():
-        if capability in capabilities:
-            app.include_router(import_module(module).router)
+    routers = [_common] + [import_module(module).router for kind, module in ROUTES.items() if kind in capabilities]
+    for router in routers:
+        app.include_router(router)
+    state.routes = sorted(route.path for router in routers for route in router.routes)
     transcribes = "transcribe" in capabilities
     most_bytes = RECORDING_BYTES if transcribes else max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * settings.context)
     app.add_middleware(Gate, api_key=api_key, most_bytes=most_bytes, metrics=state.metrics)
@@ -71,8 +72,18 @@ async def metrics(request: Request) -> Response:
 @_common.get("/v1/models")
 async def models(request: Request) -> Response:
     """The one model."""
-    one = {"id": request.app.state.served_model, "object": "model", "created": 0, "owned_by": "workbench"}
-    return as_json({"object": "list", "data": [one]})
+    return as_json({"object": "list", "data": [_model(request.app.state.served_model)]})
+
+
+@_common.get("/v1/models/{name:path}")
+async def model(name: str, request: Request) -> Response:
+    """The one model, by its name."""
+    check_model(request, name)
+    return as_json(_model(name))
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "workbench"}
 
 
 class Gate:
@@ -132,7 +143,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _of_framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     request.app.state.metrics.ended("refused")
-    return of_status(error.status_code, str(error.detail)).response()
+    served = request.app.state.routes if error.status_code == 404 else ()
+    return of_status(error.status_code, str(error.detail), served).response()
 
 
 async def _nobody_there(_: Request, error: Exception) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -42,16 +42,19 @@ def invalid(errors: list[Any]) -> Refused:
     first = errors[0]
     if first["type"] == "json_invalid":
         return Refused(f"The body is not valid JSON: {first['ctx']['error']}.", code="invalid_json")
+    if isinstance(first.get("input"), bytes):
+        return Refused("The body is not said to be JSON: send the header Content-Type: application/json.")
     where = ".".join(str(part) for part in first["loc"] if _names_a_place(part))
     # A validator of ours says all; pydantic's own messages lack the value.
     said = str(first["ctx"]["error"]) if first["type"] == "value_error" else f"{first['msg']}, got {_seen(first)}."
     return Refused(f"{where}: {said}" if where else said, param=where or None, code="invalid_value")
 
 
-def of_status(status: int, detail: str) -> Refused:
-    """What the framework refuses: no such route, wrong method, a body too large."""
+def of_status(status: int, detail: str, served: Sequence[str] = ()) -> Refused:
+    """What the framework refuses: no such route (served: those there are), wrong method, a body too large."""
     phrase = HTTPStatus(status).phrase
-    return Refused(detail if detail and detail != phrase else f"{phrase}.", status=status)
+    said = detail if detail and detail != phrase else f"{phrase}."
+    return Refused(f"{said} Served here: {', '.join(served)}." if served else said, status=status)
 
 
 def as_json(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -19,6 +19,7 @@ from workbench.engines.runtime import Sampling
 
 MOST_MESSAGES, MOST_STOPS, LONGEST_STOP = 2048, 16, 256
 MOST_TOKENS, MOST_SEED = 2**31 - 1, 2**63 - 1
+DEFAULT_TOKENS = 16  # of a completion
 
 IGNORED = frozenset({
     "user", "metadata", "store", "service_tier", "parallel_tool_calls", "safety_identifier", "prompt_cache_key",
@@ -60,19 +61,35 @@ class StreamOptions(_Strict):
     include_obfuscation: bool | None = None
 
 
-class Part(_Strict):
+class _Said(_Strict):
+    """What clients send back of an earlier answer has fields that say nothing; they are null."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, fields: Any) -> Any:
+        return {k: v for k, v in fields.items() if v is not None} if isinstance(fields, dict) else fields
+
+
+class Part(_Said):
     """A piece of a message; only text is served."""
 
     type: Literal["text"]
     text: Text
 
 
-class Message(_Strict):
+class Message(_Said):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Text | list[Part]
     name: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_answer(cls, fields: Any) -> Any:
+        """An answer that was empty comes back without content."""
+        is_answer = isinstance(fields, dict) and fields.get("role") == "assistant"
+        return {**fields, "content": fields.get("content") or ""} if is_answer else fields
 
     def plain(self) -> dict[str, str]:
         """Role and text alone; OpenAI's 'developer' is what templates call 'system'."""
@@ -147,6 +164,11 @@ class CompletionAsked(Asked):
     """A text, or its tokens, to be continued. A list of one prompt is taken as that prompt."""
 
     prompt: Text | Tokens
+
+    @property
+    def most_tokens(self) -> int:
+        """OpenAI's default: a base model goes on for ever."""
+        return self.max_tokens or DEFAULT_TOKENS
 
     @field_validator("prompt", mode="before")
     @classmethod

@@ -26,7 +26,7 @@ class QueueFull(Exception):
 class End:
     """The last event of a job: it ran out, `error` ended it, or it was cancelled."""
 
-    error: Exception | None = None
+    error: BaseException | None = None
     cancelled: bool = False
 
 
@@ -46,7 +46,7 @@ class Scheduler:
     def __init__(self, load: Callable[[], Any], slots: int, most_waiting: int = MOST_WAITING) -> None:
         self.slots, self.most_waiting = slots, most_waiting
         self.ready = False
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.runtime: Any = None
         self._load = load
         self._waiting: deque[Job] = deque()
@@ -99,7 +99,7 @@ class Scheduler:
     def _run(self) -> None:
         try:
             self.runtime = runtime = self._load()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told and ends the server
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is told and ends the server
             self.failure = error
             traceback.print_exc()
             print(f"error: the model cannot be loaded: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
@@ -131,7 +131,7 @@ class Scheduler:
             end = End(cancelled=True)
         except StopIteration:
             end = End()
-        except Exception as error:  # noqa: BLE001 - of an engine anything may come; it is told to who asked
+        except BaseException as error:  # noqa: BLE001 - of an engine anything may come, such as a panic of Rust
             end = End(error)
         with suppress(Exception):  # an iterator that fails to close has ended as well
             if job.events:

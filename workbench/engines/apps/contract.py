@@ -81,8 +81,9 @@ class App(ABC):
     program: what it is called on PATH; holds_one: it keeps one model at a time, so loading another drops it;
     prefers_start: what we start ourselves can do more than what runs; names_ours: what it lists as loaded under the
     name that `load` or `join` returns was loaded for us; loads_again: with the context that was proven, at the next
-    request, what it dropped; benchmark_options: as for an engine.
-    Where it listens and the key it may want are read from NAME_HOST and NAME_API_KEY of the environment (JAN_HOST …).
+    request, what it dropped; benchmark_options: as for an engine, none where it cannot be told to go on after the end
+    of text. Where it listens and the key it may want are read from NAME_HOST and NAME_API_KEY of the environment
+    (JAN_HOST …).
     """
 
     name: str

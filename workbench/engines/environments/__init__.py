@@ -18,8 +18,9 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,22 +220,11 @@ def _make(recipe: Recipe, report: Report) -> None:
     shutil.rmtree(work, ignore_errors=True)
 
 
-@contextmanager
-def _alone(recipe: Recipe, report: Report) -> Iterator[None]:
-    """One process at a time; the system releases the lock of a process that dies."""
-    import filelock
-
+def _alone(recipe: Recipe, report: Report) -> AbstractContextManager[None]:
+    """One process at a time."""
     _root().mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(_root() / f"{recipe.name}.lock")
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        report(None, "waiting for another process that installs or removes it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    waiting = partial(report, None, "waiting for another process that installs or removes it")
+    return folders.alone(_root() / f"{recipe.name}.lock", waiting)
 
 
 def _clear(recipe: Recipe) -> None:

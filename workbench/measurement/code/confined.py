@@ -6,7 +6,7 @@ here, so that code which reads or rewrites this process can spoil its results an
 
 What the kernel holds is given up first: limits (rlimit), files (Landlock), system calls (seccomp). None of these can
 be taken back. Python's audit hook comes last; it gives clear messages where the kernel refuses anyway, and is a hurdle
-and no wall where the kernel has nothing. Each layer says whether it is in force.
+and no wall where the kernel has nothing. Each layer says whether it is in force, Landlock by its version.
 
 Numbers: linux/landlock.h, linux/seccomp.h, linux/audit.h and the kernel's tables of system calls.
 """
@@ -27,7 +27,7 @@ LONGEST_LINE = 200_000  # bytes of one result
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
 LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446  # the same on every architecture
 LANDLOCK_FILES = {1: 13, 2: 14, 3: 15, 4: 15}  # rights over files known to each version; 16 since version 5
-LANDLOCK_READ = 1 << 2 | 1 << 3  # files, folders
+LANDLOCK_READ_FILE, LANDLOCK_READ_DIR = 1 << 2, 1 << 3
 SECCOMP_ERRNO, SECCOMP_ALLOW, EPERM = 0x00050000, 0x7FFF0000, 1
 
 #: What Python needs to compute, to read its library and to answer: everything else is refused. Per architecture.
@@ -53,18 +53,16 @@ SYSTEM_CALLS = {
     }),
 }  # fmt: skip
 
-#: Audit events of what a solution has no business with, by the part before the dot.
+#: Folders of packages that somebody installed; Python's own library lies around them.
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+#: Audit events of what a solution has no business with, by the part before the dot. `gc` finds the audit hook itself.
 FORBIDDEN = frozenset({
-    "ctypes", "fcntl", "ftplib", "http", "imaplib", "mmap", "msvcrt", "nntplib", "os", "poplib", "pty", "resource",
-    "shutil", "signal", "smtplib", "socket", "sqlite3", "subprocess", "syslog", "telnetlib", "urllib", "webbrowser",
-    "winreg", "_thread", "_winapi",
+    "ctypes", "fcntl", "ftplib", "gc", "http", "imaplib", "mmap", "msvcrt", "nntplib", "os", "poplib", "pty",
+    "resource", "shutil", "signal", "smtplib", "socket", "sqlite3", "subprocess", "syslog", "telnetlib", "urllib",
+    "webbrowser", "winreg", "_thread", "_winapi",
 })  # fmt: skip
-HARMLESS = frozenset({"os.listdir", "os.scandir"})  # importing looks into folders; the kernel says which
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-
-
-class Refused(PermissionError):
-    """The sandbox does not allow this."""
 
 
 def main() -> None:
@@ -137,18 +135,30 @@ def confine(job: dict[str, Any]) -> dict[str, Any]:
     """Give up everything but computing; returns the layers that are in force."""
     with contextlib.suppress(ImportError):
         import zlib  # noqa: F401 - base64 and secrets need this library of the system, which lies outside
-    roots = [folder for folder in sys.path if os.path.isdir(folder)]  # noqa: PTH112
-    libc = _libc()
+    with contextlib.suppress(ImportError):
+        __import__("no such module")  # Python looks into every folder of its path, and remembers what is there
+    library, libc = _library(), _libc()
     _limit(job["cpu_s"], job["memory_bytes"])
     layers = {
         "memory": sys.platform.startswith("linux"),  # macOS takes the limit and does not keep it
-        "landlock": libc is not None and _landlock(libc, roots),
+        "landlock": _landlock(libc, library) if libc else 0,
         "seccomp": libc is not None and _seccomp(libc),
         "audit": bool(job["audit"]),
     }
     if layers["audit"]:
-        sys.addaudithook(_hook(roots))
+        sys.addaudithook(_hook(library))
     return layers
+
+
+def _library() -> list[str]:
+    """Python's own library, entry by entry: its folders hold those of installed packages, too. Or it is one archive."""
+    found = []
+    for place in sys.path:
+        if os.path.isdir(place):  # noqa: PTH112
+            found += [place + os.sep + name for name in os.listdir(place) if name not in INSTALLED]  # noqa: PTH208
+        elif os.path.isfile(place):  # noqa: PTH113
+            found.append(place)
+    return found
 
 
 def _libc() -> Any:
@@ -176,24 +186,32 @@ def _limit(cpu_s: int, memory_bytes: int) -> None:
             resource.setrlimit(number, bounds)
 
 
-def _landlock(libc: Any, roots: list[str]) -> bool:
-    """No file but those below `roots` can be opened, and those only to read; where the kernel has it."""
-    version = libc.syscall(LANDLOCK_CREATE, None, 0, 1)
+def _landlock(libc: Any, library: list[str]) -> int:
+    """No file but those of `library` can be opened, and those only to read. The version of it that the kernel has and
+    that is in force, 0 for none: since 3 no file can be cut either."""
+    version: int = libc.syscall(LANDLOCK_CREATE, None, 0, 1)
     if version < 1:
-        return False
+        return 0
     # Files; TCP, bind and connect (since 4); abstract sockets and signals beyond the sandbox (since 6).
     rights = ((1 << LANDLOCK_FILES.get(version, 16)) - 1, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     ruleset = libc.syscall(LANDLOCK_CREATE, struct.pack("<QQQ", *rights), size, 0)
     if ruleset < 0:
-        return False
-    for root in roots:
-        folder = os.open(root, os.O_RDONLY | os.O_CLOEXEC)
-        libc.syscall(LANDLOCK_ADD, ruleset, 1, struct.pack("<Qi", LANDLOCK_READ, folder), 0)
-        os.close(folder)
+        return 0
+    for path in library:
+        with contextlib.suppress(OSError):  # a link into nothing is no reason to run nothing
+            _allow(libc, ruleset, path)
     in_force: bool = libc.syscall(LANDLOCK_RESTRICT, ruleset, 0) == 0
     os.close(ruleset)
-    return in_force
+    return version if in_force else 0
+
+
+def _allow(libc: Any, ruleset: int, path: str) -> None:
+    """Let this file, or all that is below this folder, be read."""
+    rights = LANDLOCK_READ_FILE | (LANDLOCK_READ_DIR if os.path.isdir(path) else 0)  # noqa: PTH112
+    opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    libc.syscall(LANDLOCK_ADD, ruleset, 1, struct.pack("<Qi", rights, opened), 0)
+    os.close(opened)
 
 
 def _seccomp(libc: Any) -> bool:
@@ -220,21 +238,28 @@ def _filter(architecture: int, calls: dict[str, int]) -> bytes:
     return b"".join(struct.pack("<HBBI", *step) for step in steps)
 
 
-def _hook(roots: list[str]) -> Any:
-    """An audit hook that refuses by name what the kernel refuses by number."""
-    inside = tuple(root + os.sep for root in roots)
-    absolute = os.path.abspath
+def _hook(library: list[str]) -> Any:
+    """An audit hook that refuses by name what the kernel refuses by number.
 
-    def forbid(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open":
-            path, _, flags = arguments
-            if isinstance(path, int):
+    Where the kernel refuses nothing, a solution may try to change what the hook relies on. So it looks nothing up when
+    it runs: all that it needs is bound as a default, which no module, frame or traceback gives access to. Of paths it
+    takes texts that are nothing but texts, and compares them letter by letter.
+    """
+
+    def forbid(
+        event: str, arguments: tuple[Any, ...], *, inside: tuple[str, ...] = tuple(one + os.sep for one in library),
+        looking: frozenset[str] = frozenset({"os.listdir", "os.scandir"}), forbidden: frozenset[str] = FORBIDDEN,
+        writing: int = WRITING, kind: Any = type, text: Any = str, number: Any = int, refused: Any = PermissionError,
+    ) -> None:  # fmt: skip
+        if event == "open" or event in looking:
+            path, flags = arguments[0], arguments[2] if event == "open" else 0
+            if kind(path) is number:  # what is open already
                 return
-            if not flags & WRITING and (absolute(os.fsdecode(path)) + os.sep).startswith(inside):
-                return
-            raise Refused(f"the sandbox refuses to open {os.fsdecode(path)!r}")
-        if event.partition(".")[0] in FORBIDDEN and event not in HARMLESS:
-            raise Refused(f"the sandbox refuses {event}")
+            plain = kind(path) is text and not flags & writing and "/../" not in path + "/"
+            if not plain or not (path + "/").startswith(inside):
+                raise refused(f"the sandbox refuses to open {path!r}")
+        elif event.partition(".")[0] in forbidden:
+            raise refused(f"the sandbox refuses {event}")
 
     return forbid
 

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -18,10 +19,11 @@ from workbench.deployment import Deployment
 from workbench.errors import UsageError
 from workbench.evidence import Measured
 from workbench.evidence.ledger import Ledger
+from workbench.machine import alone
 from workbench.measurement.code import extraction, sandbox, scores
 from workbench.measurement.code.problems import Problem, problems
 from workbench.measurement.code.sandbox import Outcome
-from workbench.measurement.text import alone, environment_of
+from workbench.measurement.text import environment_of
 from workbench.units import now
 
 if TYPE_CHECKING:
@@ -152,7 +154,7 @@ def evaluate(
     guards = sandbox.protections()  # before the model works: without a sandbox it would work for nothing
     writer = _Writer(deployment, mode, temperature)
     results: list[ProblemResult] = []
-    with alone(report):
+    with alone(partial(report, None)):
         for index, problem in enumerate(asked):
             so_far = f"{index + 1} of {len(asked)}, {sum(result.passed > 0 for result in results)} solved so far"
 

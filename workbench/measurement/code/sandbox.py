@@ -29,6 +29,7 @@ Kind = Literal["passed", "failed", "error", "timeout", "memory", "refused"]
 PROGRAM = Path(__file__).with_name("confined.py")
 OPTIONS = ("-s", "-P", "-S", "-B")  # no site packages of any kind, no current folder on the path, nothing written
 ENVIRONMENT = {"PYTHONHASHSEED": "0"}  # the same answer gets the same verdict, whatever the order of its sets
+FILES_STAY_WHOLE = 3  # the version of Landlock that refuses to cut files, too
 MOST_RESULT_BYTES = 4 * MIB  # of all results of one run
 LONGEST_SHOWN, LONGEST_ERROR = 120, 400  # characters of a value and of an exception in a message
 
@@ -86,16 +87,18 @@ def protections(limits: Limits | None = None) -> Protections:
     """What holds on this computer: asked of the sandbox itself, once."""
     limits = limits or Limits()
     layers = _start("", [], limits, audit=True).layers
-    by = {True: "the kernel refuses it", False: "only Python's audit hook refuses it, which code can get around"}
-    files, calls = by[layers["landlock"]], by[layers["seccomp"]]
+    files, whole, calls = layers["landlock"] > 0, layers["landlock"] >= FILES_STAY_WHOLE, bool(layers["seccomp"])
     guarded = [
         (True, f"time: more than {limits.cpu_s} s of the processor, or {limits.wall_s:g} s on the clock"),
-        (layers["memory"], f"memory: more than {format_bytes(limits.memory_bytes)}"),
-        (layers["landlock"], f"files: reading anything but Python's own library; {files}"),
+        (bool(layers["memory"]), f"memory: more than {format_bytes(limits.memory_bytes)}"),
+        (files, f"files: reading anything but Python's own library; {_by(files)}"),
         (True, "disk: writing a single byte to any file; an empty folder is the current one"),
-        (layers["seccomp"], f"network: connections of any kind; {calls}"),
-        (layers["seccomp"], f"processes: starting one, or a thread, and signals to others; {calls}"),
-        (True, "secrets: your environment, and the values that tests expect; neither is there to be read"),
+        (whole, f"disk: emptying a file; {_by(whole)}"),
+        (files and calls, f"disk: deleting or renaming a file, or changing its rights; {_by(files and calls)}"),
+        (calls, f"network: connections of any kind; {_by(calls)}"),
+        (calls, f"processes: starting one, or a thread, and signals to others; {_by(calls)}"),
+        (True, "secrets: your environment, and the values that tests expect; neither is in the process"),
+        (files, f"secrets: the same on the disk and in other processes, to be read there; {_by(files)}"),
     ]
     open_anyway = (
         "names: asking whether a file exists and how large it is",
@@ -107,14 +110,19 @@ def protections(limits: Limits | None = None) -> Protections:
     )
 
 
+def _by(kernel: bool) -> str:
+    return "the kernel refuses it" if kernel else "only Python's audit hook refuses it, which code can get around"
+
+
 # -- the process -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What a run left: the layers in force, its results in order, and how it ended (None: it was stopped)."""
+    """What a run left: the layers in force (Landlock by its version), its results in order, and how it ended (None: it
+    was stopped)."""
 
-    layers: Mapping[str, bool]
+    layers: Mapping[str, int]
     results: tuple[Any, ...]
     exit_code: int | None
     flooded: bool

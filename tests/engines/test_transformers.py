@@ -252,6 +252,7 @@ def test_the_library_s_own_server_stays_on_this_computer(tmp_path: Path, kind: s
     argv = " ".join(launch.argv)
     assert f"serve {tmp_path} --host 127.0.0.1 --port 4321 --device cpu" in argv
     assert [word for word in launch.argv if word.startswith("bnb")] == words
+    assert launch.tokenizer == tmp_path / "tokenizer.json"  # it knows no context: requests are held to it before
     assert "trust" not in argv and Path(launch.env["HF_HUB_CACHE"]).is_dir()
     assert TransformersServe().served_model(served) == str(tmp_path)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from workbench.deployment import state as states
+from workbench.deployment.limits import prompt_too_long
 from workbench.deployment.state import State
-from workbench.errors import PortTaken, ServerDied, StartFailed, UsageError, WorkbenchError
+from workbench.errors import PortTaken, RequestFailed, ServerBusy, ServerDied, StartFailed, UsageError, WorkbenchError
 
 TAIL_LINES = 12
-_BAD_REQUESTS = (400, 404, 413, 422)
+_BAD_REQUESTS, _BUSY = (400, 404, 413, 422), (429, 503)
 
 
 def from_state(state: State) -> WorkbenchError:
@@ -45,10 +47,13 @@ def explained(state: State) -> Iterator[None]:
 
     try:
         yield
-    except openai.BadRequestError as error:
-        raise _bad_request(error.body, str(error)) from error
-    except (openai.APIError, httpx2.HTTPError) as error:
+    except openai.APIStatusError as error:
+        answer = error.response
+        raise refused(state, error.status_code, answer.content, answer.headers.get("Retry-After")) from error
+    except (openai.APIConnectionError, httpx2.HTTPError) as error:
         raise unanswered(state, str(error)) from error
+    except openai.APIError as error:
+        raise broken_off(state, error.message) from error
 
 
 def explained_events(state: State, ask: Callable[[], Any]) -> Iterator[Any]:
@@ -62,8 +67,11 @@ def explained_events(state: State, ask: Callable[[], Any]) -> Iterator[Any]:
                 found.close()
 
 
-def refused(state: State, status: int, answer: bytes) -> WorkbenchError:
-    """The error behind an HTTP status that is none of success."""
+def refused(state: State, status: int, answer: bytes, retry_after: str | None = None) -> WorkbenchError:
+    """The error behind an HTTP status that is none of success: whoever answers has not died.
+
+    retry_after: the server's own word for when to try again, in seconds.
+    """
     try:
         body = json.loads(answer)
     except ValueError:
@@ -72,12 +80,28 @@ def refused(state: State, status: int, answer: bytes) -> WorkbenchError:
     said = answer.decode(errors="replace").strip()[:300]
     if status in _BAD_REQUESTS:
         return _bad_request(body, said)
-    return unanswered(state, f"status {status}, {body.get('message', said) if isinstance(body, dict) else body}")
+    message = str(body.get("message", said) if isinstance(body, dict) else body).rstrip(".")
+    if status in _BUSY:
+        when = f"in {retry_after} s" if retry_after else "when other requests have been answered"
+        return ServerBusy(f"The server of {state.model} is busy: {message}.", fix=f"Try again {when}.")
+    return RequestFailed(
+        f"The server of {state.model} answered with an error, status {status}: {message}.", fix=_see_log(state)
+    )
+
+
+def broken_off(state: State, message: str) -> RequestFailed:
+    """The error behind an answer that the server itself ended with one; what it says may be nothing."""
+    said = f": {message.rstrip('.')}." if message else _last_words(log_tail(state.log_path, TAIL_LINES))
+    return RequestFailed(f"The server of {state.model} ended its answer with an error{said}", fix=_see_log(state))
 
 
 def cut_short(state: State) -> WorkbenchError:
-    """The error behind an answer that ended without its end."""
-    return unanswered(state, "its answer was cut short")
+    """The error behind an answer that ended without its end; a server that lives on wrote the reason into its log."""
+    if not _lives(state):
+        return gone(state)
+    tail = log_tail(state.log_path, TAIL_LINES)
+    what = f"The answer of {state.model}'s server was cut short{_last_words(tail)}"
+    return RequestFailed(what, fix=_see_log(state), details=tail)
 
 
 def log_tail(log: Path, lines: int) -> str:
@@ -90,21 +114,15 @@ def log_tail(log: Path, lines: int) -> str:
 def _bad_request(body: object, said: str) -> UsageError:
     body = body if isinstance(body, dict) else {}
     if "n_prompt_tokens" in body:
-        return UsageError(
-            f"The prompt has {body['n_prompt_tokens']} tokens; the deployment was made for {body['n_ctx']}.",
-            fix="Shorten it, begin a new conversation, or deploy with a larger context.",
-        )
+        return prompt_too_long(body["n_prompt_tokens"], body["n_ctx"])
     return UsageError(f"The server refused the request: {body.get('message', said)}.")
 
 
 def unanswered(state: State, error: str) -> WorkbenchError:
     """The error behind an answer that did not come, or broke off: the server's end, where it has ended."""
-    current = _settled(state)
-    if current is None or current.failure:
+    if not _lives(state):
         return gone(state)
-    return ServerDied(
-        f"The server of {state.model} failed to answer: {error.rstrip('.')}.", fix=f"See `workbench logs {state.id}`."
-    )
+    return ServerDied(f"The server of {state.model} failed to answer: {error.rstrip('.')}.", fix=_see_log(state))
 
 
 def gone(state: State) -> ServerDied:
@@ -119,16 +137,18 @@ def gone(state: State) -> ServerDied:
     )
 
 
-def _settled(state: State) -> State | None:
-    """The state once the watchdog has had a moment to notice that its server died."""
-    import time
-
+def _lives(state: State) -> bool:
+    """Whether the server is there, once the watchdog has had a moment to notice that it died."""
     for _ in range(30):
         current = states.load(state.path)
         if current is None or current.failure:
-            return current
+            return False
         time.sleep(0.05)
-    return states.load(state.path)
+    return True
+
+
+def _see_log(state: State) -> str:
+    return f"See `workbench logs {state.id}`."
 
 
 def _how(exit_code: int | None) -> str:

@@ -103,7 +103,8 @@ class Launch:
 
     base_url, api_key, served_model: where requests go, with which key and for which model, if not to this command's own
     port; app_port, app_program: of the app that serves them, whose memory is the deployment's; ends_within_s: from
-    SIGTERM to SIGKILL. None: as for every server.
+    SIGTERM to SIGKILL. None: as for every server. tokenizer: the tokenizer.json by which requests are held to the
+    context before they are sent, for a server that does not do so itself.
     """
 
     argv: tuple[str, ...]
@@ -114,6 +115,7 @@ class Launch:
     app_port: int | None = None
     app_program: str = ""
     ends_within_s: float | None = None
+    tokenizer: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

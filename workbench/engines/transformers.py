@@ -195,7 +195,9 @@ class TransformersServe(Transformers):
         # Its list of models fails where the Hub's cache does not exist; ours is empty and stays so.
         hub = folders.cache() / "no-hub"
         hub.mkdir(exist_ok=True)
-        return Launch(tuple(argv), {**_environment(settings), "HF_HUB_CACHE": str(hub)})
+        environment = {**_environment(settings), "HF_HUB_CACHE": str(hub)}
+        # It knows no context: a prompt goes through the layers however long it is, an answer grows until it ends.
+        return Launch(tuple(argv), environment, tokenizer=model.path and model.path / "tokenizer.json")
 
     def served_model(self, model: Model) -> str:
         """It answers to nothing but the folder it was given."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from workbench.deployment import state as states
 from workbench.deployment.limits import prompt_too_long
 from workbench.deployment.state import State
 from workbench.errors import PortTaken, RequestFailed, ServerBusy, ServerDied, StartFailed, UsageError, WorkbenchError
+from workbench.machine import how_it_ended
 
 TAIL_LINES = 12
 _BAD_REQUESTS, _BUSY = (400, 404, 413, 422), (429, 503)
@@ -25,7 +25,7 @@ def from_state(state: State) -> WorkbenchError:
     if failure["kind"] == "port_taken":
         state.log_path.unlink(missing_ok=True)
         return PortTaken(f"{failure['text']}.", fix="Ask for another port, or leave it out to get a free one.")
-    what = f"{state.engine} did not start {state.model}: {failure['text']}{_how(failure['exit_code'])}"
+    what = f"{state.engine} did not start {state.model}: {failure['text']}{_how(state, failure['exit_code'])}"
     return StartFailed(what + _last_words(tail), fix=f"The whole log: {state.log_path}", details=tail)
 
 
@@ -131,7 +131,7 @@ def gone(state: State) -> ServerDied:
     exit_code = current.failure.get("exit_code") if current else None
     tail = log_tail(state.log_path, TAIL_LINES)
     return ServerDied(
-        f"The server of {state.model} is gone{_how(exit_code)}{_last_words(tail)}",
+        f"The server of {state.model} is gone{_how(state, exit_code)}{_last_words(tail)}",
         fix="Deploy again. What you had received stays valid.",
         details=tail,
     )
@@ -151,14 +151,14 @@ def _see_log(state: State) -> str:
     return f"See `workbench logs {state.id}`."
 
 
-def _how(exit_code: int | None) -> str:
+def _how(state: State, exit_code: int | None) -> str:
+    """How the server ended, beside what was predicted of its main memory and what the plan found free."""
     if exit_code is None:
         return ""
-    if exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        hint = ", which is what the system sends when memory runs out" if name == "SIGKILL" else ""
-        return f" (ended by {name}{hint})"
-    return f" (exit code {exit_code})"
+    predicted, fits = state.plan["predictions"], state.plan["fits"]
+    need = (predicted.get("host_memory_peak") or predicted["memory_peak"])["value"]
+    free = fits[-1]["free_bytes"] if fits else None
+    return f" ({how_it_ended(exit_code, {'predicted': need, 'free before': free})})"
 
 
 def _last_words(tail: str) -> str:

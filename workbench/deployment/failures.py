@@ -82,7 +82,7 @@ def refused(state: State, status: int, answer: bytes, retry_after: str | None = 
         return _bad_request(body, said)
     message = str(body.get("message", said) if isinstance(body, dict) else body).rstrip(".")
     if status in _BUSY:
-        when = f"in {retry_after} s" if retry_after else "when other requests have been answered"
+        when = f"in {retry_after} s" if (retry_after or "").isdigit() else "when other requests have been answered"
         return ServerBusy(f"The server of {state.model} is busy: {message}.", fix=f"Try again {when}.")
     return RequestFailed(
         f"The server of {state.model} answered with an error, status {status}: {message}.", fix=_see_log(state)

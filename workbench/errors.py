@@ -15,6 +15,8 @@
     ├── MissingExtra           an optional part of the workbench is not installed
     ├── StartFailed            the server did not come up
     ├── ServerDied             the server was up and is gone
+    ├── RequestFailed          the server is up and answered a request with an error
+    │   └── ServerBusy         the server is up and takes no further request just now
     ├── StopFailed             the server did not go away
     ├── NotMeasurable          the server answers, but not in a way that can be timed
     ├── DoesNotFit             the plan needs more memory than there is
@@ -126,6 +128,14 @@ class StartFailed(WorkbenchError):
 
 class ServerDied(WorkbenchError):
     """The server was up and is gone; `details` holds the end of its log."""
+
+
+class RequestFailed(WorkbenchError):
+    """The server is up and answered a request with an error."""
+
+
+class ServerBusy(RequestFailed):
+    """The server is up and takes no further request just now: the same request may be served later."""
 
 
 class StopFailed(WorkbenchError):

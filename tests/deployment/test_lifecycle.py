@@ -43,6 +43,16 @@ def test_cards_are_numbered_as_the_plan_numbers_them(fake_plan: MakePlan) -> Non
         assert psutil.Process(deployment.state.server_pid).environ()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's choice of whom to end is Linux's")
+def test_the_server_goes_first_when_memory_runs_out(fake_plan: MakePlan) -> None:
+    def score(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+    with workbench.deploy(fake_plan()) as deployment:
+        assert score(deployment.state.server_pid) == 1000
+        assert score(deployment.state.watchdog_pid) == score(os.getpid())
+
+
 def test_the_key_is_needed(fake_plan: MakePlan) -> None:
     import openai
 
@@ -394,7 +404,8 @@ def test_a_stranger_that_takes_the_port_gets_neither_prompt_nor_key(fake_plan: M
         assert wait_until(lambda: deployment.state.status == states.DIED, 5)
         with socket.create_server(("127.0.0.1", port)) as stranger:
             stranger.settimeout(0.3)
-            with pytest.raises(ServerDied, match="ended by SIGKILL"):
+            numbers = r"memory runs out: 14 MiB predicted, [\d.]+ GiB free before, [\d.]+ GiB free now"
+            with pytest.raises(ServerDied, match=rf"ended by SIGKILL, .*{numbers}"):
                 list(deployment.chat("my secret"))
             with pytest.raises(TimeoutError):
                 stranger.accept()

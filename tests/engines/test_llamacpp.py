@@ -83,9 +83,46 @@ def test_a_llama_server_on_path_is_taken_instead(little_model: Model, binary: Pa
         "LLAMA_ARG_NO_WEBUI": "1",
         "LLAMA_ARG_ENDPOINT_METRICS": "1",
         "LLAMA_ARG_NO_ENDPOINT_SLOTS": "1",
+        "LLAMA_ARG_DEVICE": "none",  # or long prompts would go to a card all the same
         "LLAMA_ARG_N_GPU_LAYERS": "0",
     }
     assert launch(little_model, flash_attention=True).env["LLAMA_ARG_FLASH_ATTN"] == "on"
+
+
+LISTED = """#!/bin/sh
+[ "$1 $CUDA_DEVICE_ORDER" = "--list-devices PCI_BUS_ID" ] || exit 1
+echo "ggml_cuda_init: found 3 CUDA devices: (see below)" >&2
+echo "Available devices:"
+for n in 0 1 2; do echo "  CUDA$n: NVIDIA H100: the $n. (81559 MiB, 81003 MiB free)"; done
+"""
+
+
+@pytest.mark.parametrize(
+    ("devices", "device_layers", "told"),
+    [((1,), None, ("CUDA1", "3")), ((0, 2), None, ("CUDA0,CUDA2", "3")), ((2,), 1, ("CUDA2", "1"))],
+)
+def test_layers_lie_on_the_devices_of_the_plan(
+    little_model: Model, binary: Path, devices: tuple[int, ...], device_layers: int | None, told: tuple[str, str]
+) -> None:
+    binary.write_text(LISTED)
+    env = launch(little_model, devices=devices, device_layers=device_layers).env
+    assert little_model.architecture.layers == 2  # and the output
+    assert (env["LLAMA_ARG_DEVICE"], env["LLAMA_ARG_N_GPU_LAYERS"]) == told
+
+
+def test_a_build_that_does_not_see_the_device_is_not_started(little_model: Model, binary: Path) -> None:
+    binary.write_text(LISTED)
+    with pytest.raises(EngineUnavailable, match="sees 3 accelerators here; the plan is for number 3, from 0"):
+        launch(little_model, devices=(3,))
+    binary.write_text("#!/bin/sh\necho 'Available devices:'\necho '  (none)'\n")
+    with pytest.raises(EngineUnavailable, match=r"sees no accelerator here.*compiled for your accelerator"):
+        launch(little_model, devices=(0,))
+
+
+@pytest.mark.usefixtures("no_binary")
+def test_the_bundled_server_is_not_started_for_a_device(little_model: Model) -> None:
+    with pytest.raises(EngineUnavailable, match=r"xllamacpp runs on the CPU alone.*or plan for the CPU"):
+        launch(little_model, devices=(0,))
 
 
 @pytest.mark.usefixtures("no_binary")

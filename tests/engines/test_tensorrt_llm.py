@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+import workbench
 from workbench.catalog.accelerators import accelerator
 from workbench.engines import Settings
 from workbench.engines.tensorrt_llm import NEEDS, TensorRTLLM
-from workbench.errors import UsageError
+from workbench.errors import EngineUnavailable, UsageError
 from workbench.machine import Accelerator, Cpu, Disk, Machine, Memory
 from workbench.models import Model
 from workbench.models.config import from_config
@@ -104,6 +105,17 @@ def test_the_command(binary: Path) -> None:
     assert made.env == {
         "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "TRTLLM_NO_USAGE_STATS": "1", "CUDA_VISIBLE_DEVICES": "0,1",
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("binary")
+def test_a_plan_without_a_card_says_how_to_plan_for_one() -> None:
+    model = replace(llama(), path=Path("/x/m"))
+    with pytest.raises(EngineUnavailable) as refused:
+        TensorRTLLM().launch(model, settings(devices=0), 1, "k")
+    assert 'workbench.estimate(workbench.models.get(MODEL), engine="tensorrt-llm", devices=(0,))' in refused.value.fix
+    made = workbench.estimate(model, engine="tensorrt-llm", devices=(0,), machine=machine())
+    assert made.engine.launch(made.model, made.settings, 1, "k").env["CUDA_VISIBLE_DEVICES"] == "0"
+    assert ENGINE.memory(model, settings(devices=0), machine())[0].total.reason == "weights: the plan names no card"
 
 
 @pytest.mark.usefixtures("binary")

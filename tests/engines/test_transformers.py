@@ -252,8 +252,26 @@ def test_the_library_s_own_server_stays_on_this_computer(tmp_path: Path, kind: s
     argv = " ".join(launch.argv)
     assert f"serve {tmp_path} --host 127.0.0.1 --port 4321 --device cpu" in argv
     assert [word for word in launch.argv if word.startswith("bnb")] == words
+    assert launch.tokenizer == tmp_path / "tokenizer.json"  # it knows no context: requests are held to it before
     assert "trust" not in argv and Path(launch.env["HF_HUB_CACHE"]).is_dir()
     assert TransformersServe().served_model(served) == str(tmp_path)
+
+
+@pytest.mark.parametrize("engine", [ENGINE, TransformersServe()])
+def test_no_card_is_seen_but_those_of_the_plan(tmp_path: Path, engine: Transformers) -> None:
+    served = replace(model(), path=tmp_path)
+    on_two, on_none = (engine.launch(served, replace(settings(), devices=places), 1, "k") for places in ((2, 3), ()))
+    assert on_two.env["CUDA_VISIBLE_DEVICES"] == on_two.env["ZE_AFFINITY_MASK"] == "2,3"
+    assert on_none.env["CUDA_VISIBLE_DEVICES"] == ""
+    if engine is ENGINE:
+        assert Hosted.from_json(on_two.argv[-1]).settings.devices == (0, 1)  # counted among those it sees
+    else:
+        assert on_two.argv[-1] == "auto" and on_none.argv[-1] == "cpu"
+
+
+def test_layers_in_memory_beside_a_device_are_not_started(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable, match=r"predicts .* with 3 layers on devices.*or choose llama\.cpp"):
+        ENGINE.launch(replace(model(), path=tmp_path), settings(device_layers=3), 1, "k")
 
 
 def test_what_is_only_predicted_is_not_started(tmp_path: Path) -> None:

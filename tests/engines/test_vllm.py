@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -228,6 +229,7 @@ def test_the_command_on_a_cpu(binary: Path, home: Path) -> None:
     assert made.env == {
         "VLLM_API_KEY": "sk-secret", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
         "VLLM_CACHE_ROOT": str(home / "cache" / "vllm"), "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
     }  # fmt: skip
 
 
@@ -238,6 +240,22 @@ def test_the_command_on_two_devices() -> None:
     assert made.argv[made.argv.index("--kv-cache-dtype") + 1] == "fp8"
     assert made.env["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert "OMP_NUM_THREADS" not in made.env
+
+
+@pytest.mark.parametrize(
+    ("built_for", "devices", "said"),
+    [("cuda", 0, r'built for CUDA.*for the CPU\. Plan for the card: .*engine="vllm", devices=\(0,\)'),
+     ("cpu", 1, r"built for the CPU; this plan is for a card\. Plan without devices")],
+)  # fmt: skip
+def test_a_build_is_not_started_where_the_plan_does_not_say(
+    binary: Path, monkeypatch: pytest.MonkeyPatch, built_for: str, devices: int, said: str
+) -> None:
+    recipe = SimpleNamespace(name="vllm", version="0.32", device=built_for)
+    made = SimpleNamespace(recipe=recipe, folder=binary.parent.parent, program=binary)
+    monkeypatch.setattr("workbench.engines.environments.installed", lambda name: made)
+    with pytest.raises(EngineUnavailable, match=said):
+        VLLM().launch(replace(llama(), path=Path("/x/m")), settings(devices=devices), 1, "k")
+    assert VLLM().launch(replace(llama(), path=Path("/x/m")), settings(devices=1 - devices), 1, "k").argv
 
 
 @pytest.mark.usefixtures("binary")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,8 @@ import numpy as np
 import pytest
 
 from workbench import models
-from workbench.errors import MissingExtra, NoSpace, UnsupportedModel, UsageError
-from workbench.models import conversion
+from workbench.errors import DoesNotFit, MissingExtra, NoSpace, UnsupportedModel, UsageError
+from workbench.models import conversion, conversion_process, store
 
 Writer = Callable[..., Path]
 
@@ -70,6 +73,37 @@ def test_cancelling_leaves_nothing(tiny: Path) -> None:
     left = [one for one in (conversion.folders.cache() / "converted").iterdir() if not one.name.endswith(".lock")]
     assert left == []
     assert models.convert(models.get(tiny), "gguf", "F16").is_file()
+
+
+def test_a_process_that_the_system_ended_is_no_fault_of_the_model(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = tmp_path / "worker"
+    worker.write_text("#!/bin/sh\nread request\necho 'Writing model shards: 0%' >&2\nkill -9 $$\n")
+    worker.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(worker))
+    numbers = r"ended by SIGKILL.* memory runs out: [\d.]+ KiB of weights, [\d.]+ GiB free now\. Close other programs"
+    with pytest.raises(DoesNotFit, match=rf"Writing Tiny as gguf F16 failed: its process was {numbers}"):
+        models.convert(models.get(tiny), "gguf", "F16")
+
+
+def test_a_worker_ends_with_whoever_asked(tmp_path: Path) -> None:
+    """It would load Transformers, and then complain of a folder that is not there."""
+    asked = {"what": "safetensors", "source": str(tmp_path / "none"), "target": str(tmp_path / "made"), "format": "F"}
+    program = Path(conversion_process.__file__).with_name("conversion_worker.py")
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-I", str(program)], stdin=pipe, stdout=pipe, stderr=pipe) as worker:
+        said, complaint = worker.communicate(json.dumps(asked).encode() + b"\n", timeout=20)  # and closes its input
+    assert (worker.returncode, said, complaint) == (1, b"", b"")
+
+
+def test_what_killed_attempts_left_is_deleted_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("made", "other"):
+        (tmp_path / f".part-{name}-x1y2").mkdir()
+        (tmp_path / f".part-{name}-x1y2" / "half").write_text("half")
+    assert store.made_once(tmp_path / "made", lambda path: path.write_text("whole")).read_text() == "whole"
+    assert sorted(one.name for one in tmp_path.iterdir()) == [".made.lock", ".part-other-x1y2", "made"]
+    store.made_once(tmp_path / "made", lambda path: pytest.fail("it is there"))
 
 
 def test_what_no_library_can_open_is_said_in_one_sentence(tiny: Path) -> None:

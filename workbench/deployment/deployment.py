@@ -91,8 +91,9 @@ class Deployment:
         """Ask, and get the answer as a stream that can be closed, and that knows how it ended.
 
         prompt: a question, or a list of messages with role and content. Further options go to the API as they are.
-        Raises UsageError when the prompt does not fit the context, ServerDied when the server goes away. Apps do not
-        refuse what does not fit: Ollama and text-generation-webui leave out the oldest messages without a word.
+        Raises UsageError for what cannot be asked and for a prompt that does not fit the context, ServerBusy and
+        RequestFailed for what the server answers instead, ServerDied when it goes away. Apps do not refuse what does
+        not fit: Ollama and text-generation-webui leave out the oldest messages without a word.
         """
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if system:
@@ -366,7 +367,7 @@ def _orders(plan: Plan, key: str, terms: _Terms) -> Orders:
         served_model=launch.served_model or plan.engine.served_model(plan.model),
         status=states.STARTING, created=now(), host=states.this_host(), share_key=key, keep=terms.keep,
         base_url=launch.base_url or f"http://127.0.0.1:{port}/v1", api_key=launch.api_key or api_key,
-        app_port=launch.app_port or 0, plan=plan.to_dict(),
+        app_port=launch.app_port or 0, tokenizer=str(launch.tokenizer or ""), plan=plan.to_dict(),
     )  # fmt: skip
     return Orders(
         state=asdict(state), argv=list(launch.argv), env={**CARDS, **launch.env}, port=port,

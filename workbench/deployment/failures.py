@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
-import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from workbench.deployment import state as states
+from workbench.deployment.limits import prompt_too_long
 from workbench.deployment.state import State
-from workbench.errors import PortTaken, ServerDied, StartFailed, StopFailed, UsageError, WorkbenchError
+from workbench.errors import (
+    PortTaken,
+    RequestFailed,
+    ServerBusy,
+    ServerDied,
+    StartFailed,
+    StopFailed,
+    UsageError,
+    WorkbenchError,
+)
+from workbench.machine import how_it_ended
 
 TAIL_LINES = 12
-_BAD_REQUESTS = (400, 404, 413, 422)
+_BAD_REQUESTS, _BUSY = (400, 404, 413, 422), (429, 503)
 
 
 def from_state(state: State) -> WorkbenchError:
@@ -23,7 +34,7 @@ def from_state(state: State) -> WorkbenchError:
     if failure["kind"] == "port_taken":
         state.log_path.unlink(missing_ok=True)
         return PortTaken(f"{failure['text']}.", fix="Ask for another port, or leave it out to get a free one.")
-    what = f"{state.engine} did not start {state.model}: {failure['text']}{_how(failure['exit_code'])}"
+    what = f"{state.engine} did not start {state.model}: {failure['text']}{_how(state, failure['exit_code'])}"
     return StartFailed(what + _last_words(tail), fix=f"The whole log: {state.log_path}", details=tail)
 
 
@@ -51,10 +62,13 @@ def explained(state: State) -> Iterator[None]:
 
     try:
         yield
-    except openai.BadRequestError as error:
-        raise _bad_request(error.body, str(error)) from error
-    except (openai.APIError, httpx2.HTTPError) as error:
+    except openai.APIStatusError as error:
+        answer = error.response
+        raise refused(state, error.status_code, answer.content, answer.headers.get("Retry-After")) from error
+    except (openai.APIConnectionError, httpx2.HTTPError) as error:
         raise unanswered(state, str(error)) from error
+    except openai.APIError as error:
+        raise broken_off(state, error.message) from error
 
 
 def explained_events(state: State, ask: Callable[[], Any]) -> Iterator[Any]:
@@ -68,8 +82,11 @@ def explained_events(state: State, ask: Callable[[], Any]) -> Iterator[Any]:
                 found.close()
 
 
-def refused(state: State, status: int, answer: bytes) -> WorkbenchError:
-    """The error behind an HTTP status that is none of success."""
+def refused(state: State, status: int, answer: bytes, retry_after: str | None = None) -> WorkbenchError:
+    """The error behind an HTTP status that is none of success: whoever answers has not died.
+
+    retry_after: the server's own word for when to try again, in seconds.
+    """
     try:
         body = json.loads(answer)
     except ValueError:
@@ -78,12 +95,28 @@ def refused(state: State, status: int, answer: bytes) -> WorkbenchError:
     said = answer.decode(errors="replace").strip()[:300]
     if status in _BAD_REQUESTS:
         return _bad_request(body, said)
-    return unanswered(state, f"status {status}, {body.get('message', said) if isinstance(body, dict) else body}")
+    message = str(body.get("message", said) if isinstance(body, dict) else body).rstrip(".")
+    if status in _BUSY:
+        when = f"in {retry_after} s" if (retry_after or "").isdigit() else "when other requests have been answered"
+        return ServerBusy(f"The server of {state.model} is busy: {message}.", fix=f"Try again {when}.")
+    return RequestFailed(
+        f"The server of {state.model} answered with an error, status {status}: {message}.", fix=_see_log(state)
+    )
+
+
+def broken_off(state: State, message: str) -> RequestFailed:
+    """The error behind an answer that the server itself ended with one; what it says may be nothing."""
+    said = f": {message.rstrip('.')}." if message else _last_words(log_tail(state.log_path, TAIL_LINES))
+    return RequestFailed(f"The server of {state.model} ended its answer with an error{said}", fix=_see_log(state))
 
 
 def cut_short(state: State) -> WorkbenchError:
-    """The error behind an answer that ended without its end."""
-    return unanswered(state, "its answer was cut short")
+    """The error behind an answer that ended without its end; a server that lives on wrote the reason into its log."""
+    if not _lives(state):
+        return gone(state)
+    tail = log_tail(state.log_path, TAIL_LINES)
+    what = f"The answer of {state.model}'s server was cut short{_last_words(tail)}"
+    return RequestFailed(what, fix=_see_log(state), details=tail)
 
 
 def log_tail(log: Path, lines: int) -> str:
@@ -96,21 +129,15 @@ def log_tail(log: Path, lines: int) -> str:
 def _bad_request(body: object, said: str) -> UsageError:
     body = body if isinstance(body, dict) else {}
     if "n_prompt_tokens" in body:
-        return UsageError(
-            f"The prompt has {body['n_prompt_tokens']} tokens; the deployment was made for {body['n_ctx']}.",
-            fix="Shorten it, begin a new conversation, or deploy with a larger context.",
-        )
+        return prompt_too_long(body["n_prompt_tokens"], body["n_ctx"])
     return UsageError(f"The server refused the request: {body.get('message', said)}.")
 
 
 def unanswered(state: State, error: str) -> WorkbenchError:
     """The error behind an answer that did not come, or broke off: the server's end, where it has ended."""
-    current = _settled(state)
-    if current is None or current.failure:
+    if not _lives(state):
         return gone(state)
-    return ServerDied(
-        f"The server of {state.model} failed to answer: {error.rstrip('.')}.", fix=f"See `workbench logs {state.id}`."
-    )
+    return ServerDied(f"The server of {state.model} failed to answer: {error.rstrip('.')}.", fix=_see_log(state))
 
 
 def gone(state: State) -> ServerDied:
@@ -119,32 +146,34 @@ def gone(state: State) -> ServerDied:
     exit_code = current.failure.get("exit_code") if current else None
     tail = log_tail(state.log_path, TAIL_LINES)
     return ServerDied(
-        f"The server of {state.model} is gone{_how(exit_code)}{_last_words(tail)}",
+        f"The server of {state.model} is gone{_how(state, exit_code)}{_last_words(tail)}",
         fix="Deploy again. What you had received stays valid.",
         details=tail,
     )
 
 
-def _settled(state: State) -> State | None:
-    """The state once the watchdog has had a moment to notice that its server died."""
-    import time
-
+def _lives(state: State) -> bool:
+    """Whether the server is there, once the watchdog has had a moment to notice that it died."""
     for _ in range(30):
         current = states.load(state.path)
         if current is None or current.failure:
-            return current
+            return False
         time.sleep(0.05)
-    return states.load(state.path)
+    return True
 
 
-def _how(exit_code: int | None) -> str:
+def _see_log(state: State) -> str:
+    return f"See `workbench logs {state.id}`."
+
+
+def _how(state: State, exit_code: int | None) -> str:
+    """How the server ended, beside what was predicted of its main memory and what the plan found free."""
     if exit_code is None:
         return ""
-    if exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        hint = ", which is what the system sends when memory runs out" if name == "SIGKILL" else ""
-        return f" (ended by {name}{hint})"
-    return f" (exit code {exit_code})"
+    predicted, fits = state.plan["predictions"], state.plan["fits"]
+    need = (predicted.get("host_memory_peak") or predicted["memory_peak"])["value"]
+    free = fits[-1]["free_bytes"] if fits else None
+    return f" ({how_it_ended(exit_code, {'predicted': need, 'free before': free})})"
 
 
 def _last_words(tail: str) -> str:

@@ -32,7 +32,9 @@ class State:
     """What is known of one deployment. `share_key` is equal for deployments that can serve each other's users.
 
     host: the system and pid namespace whose process numbers these are; control: the watchdog's socket.
-    app_port: of the app that serves the model, whose processes count as the deployment's; 0 for a server of our own.
+    app_port: of the app that serves the model, whose processes count as the deployment's; 0 for a server of our own;
+    tokenizer: the file by which requests are held to the context before they are sent, "" for a server that does so
+    itself.
     `failure` is set when `status` is failed or died: kind (port_taken, exited, timeout, supervisor), text, exit_code.
     """
 
@@ -53,6 +55,7 @@ class State:
     control: str = ""
     server_pid: int = 0
     app_port: int = 0
+    tokenizer: str = ""
     failure: dict[str, Any] = field(default_factory=dict)
 
     def update(self, **changes: Any) -> State:
@@ -68,6 +71,11 @@ class State:
     def log_path(self) -> Path:
         """What the server wrote."""
         return folder() / f"{self.id}.log"
+
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and answer together; 0 for a model that has no context."""
+        return int(self.plan["settings"]["context"])
 
     def save(self) -> None:
         """Replace the state file atomically: a reader sees the old or the new one, never half of it."""

@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import http.client
 import json
-import math
 import socket
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from workbench.deployment import failures
+from workbench.deployment import failures, limits
 from workbench.deployment import state as states
 from workbench.deployment.state import State
-from workbench.errors import UsageError
 
 _OK: Final = 200
+_ERROR: Final = b'{"error": "'
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +42,17 @@ class Stream:
     fields: what is sent: `messages` for a chat, `prompt` for a text to be continued, and the options;
     finish_reason: 'stop' when the model ended its answer, 'length' when it was cut at the most tokens or at the end of
     the context, None as long as the answer grows or when it was closed; usage: the server's own count of tokens, None
-    until it says so. Raises UsageError when an option has a value that engines do not agree on, or the prompt does not
-    fit the context, ServerDied when the server goes away.
+    until it says so. Raises UsageError for what no server should be sent (see `limits`) and for a prompt that does not
+    fit the context, ServerBusy and RequestFailed for what the server answers instead, ServerDied when it goes away.
     """
 
     def __init__(self, state: State, fields: Mapping[str, Any]) -> None:
-        _check_sampling(fields)
+        limits.check(fields)
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.closed = False
         self._state, self.fields = state, fields
+        self._body = _sent(state, fields)
         self._line = _Line(state.base_url)
         self._pieces = self._read()
 
@@ -74,8 +75,9 @@ class Stream:
     def _read(self) -> Generator[str, None, None]:
         _check_alive(self._state)
         continues = "prompt" in self.fields
+        path = "completions" if continues else "chat/completions"
         try:
-            for chunk in self._chunks("completions" if continues else "chat/completions"):
+            for chunk in _answered(self._state, self._line, path, self._body):
                 for choice in chunk.get("choices") or ():
                     if piece := choice.get("text") if continues else _said(choice.get("delta") or {}):
                         yield piece
@@ -89,37 +91,64 @@ class Stream:
         if self.finish_reason is None and not self.closed:
             raise failures.cut_short(self._state)  # a server that dies may close its connection as if all were said
 
-    def _chunks(self, path: str) -> Iterator[dict[str, Any]]:
-        """The events of the answer; raises what the server says instead of one."""
-        extra = self.fields.get("extra_body") or {}
-        asked = {name: value for name, value in self.fields.items() if name != "extra_body"}
-        return _answered(self._state, self._line, path, {"stream_options": {"include_usage": True}, **asked, **extra})
+
+def _sent(state: State, fields: Mapping[str, Any]) -> bytes:
+    """The body of a request, held to the context here where the server would not; tokens are counted of no text that
+    is too large anyway."""
+    body = _body(state, _with_usage(fields))
+    if not state.tokenizer:
+        return body
+    return _body(state, _with_usage(limits.held_to(state.context, Path(state.tokenizer), fields)))
+
+
+def _with_usage(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with those that the API lacks among them, and the wish that tokens are counted."""
+    asked = {name: value for name, value in fields.items() if name != "extra_body"}
+    return {"stream_options": {"include_usage": True}, **asked, **(fields.get("extra_body") or {})}
+
+
+def _body(state: State, fields: Mapping[str, Any]) -> bytes:
+    return limits.body({"model": state.served_model, "stream": True, **fields}, state.context)
 
 
 def events_of(state: State, path: str, fields: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
     """The events of any other streamed answer, until whoever asks closes it; path: such as 'images/generations'.
 
-    Raises UsageError for what the server refuses, ServerDied and WorkbenchError for what goes wrong with it.
+    Raises what `Stream` raises.
     """
     line = _Line(state.base_url)
     try:
-        yield from _answered(state, line, path, fields)
+        yield from _answered(state, line, path, _body(state, fields))
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise failures.unanswered(state, str(error) or type(error).__name__) from error
     finally:
         line.close()
 
 
-def _answered(state: State, line: _Line, path: str, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    body = {"model": state.served_model, "stream": True, **fields}
-    response = line.ask(path, state.api_key, json.dumps(body).encode())
+def _answered(state: State, line: _Line, path: str, body: bytes) -> Iterator[dict[str, Any]]:
+    """The events of an answer; raises what the server says instead of one."""
+    response = line.ask(path, state.api_key, body)
     if response.status != _OK:
-        raise failures.refused(state, response.status, response.read())
+        raise failures.refused(state, response.status, response.read(), response.headers.get("Retry-After"))
     for data in _events(response):
-        chunk = json.loads(data)
-        if error := chunk.get("error"):
-            raise failures.unanswered(state, str(error.get("message") if isinstance(error, dict) else error))
+        chunk = _chunk(data)
+        if (error := chunk.get("error")) is not None:
+            raise failures.broken_off(state, str(error.get("message") if isinstance(error, dict) else error))
         yield chunk
+
+
+def _chunk(data: bytes) -> dict[str, Any]:
+    """One event. `transformers serve` puts the text of an error between quotes as it is: then it is all that is left.
+
+    Raises ValueError for what is no JSON.
+    """
+    try:
+        chunk: dict[str, Any] = json.loads(data)
+    except ValueError:
+        if not data.startswith(_ERROR):
+            raise
+        chunk = {"error": data.removeprefix(_ERROR).removesuffix(b'"}').decode(errors="replace")}
+    return chunk
 
 
 class _Line:
@@ -179,23 +208,6 @@ def _usage(counted: Mapping[str, Any] | None) -> Usage | None:
     return Usage(
         counted.get("prompt_tokens") or 0, counted.get("completion_tokens") or 0, details.get("cached_tokens") or 0
     )  # fmt: skip
-
-
-#: The least and the most that OpenAI's API takes. Beyond them some engines refuse, others answer as if nothing were
-#: wrong: a negative number of tokens is all that fit for one, an error for the next.
-_LIMITS: Final[Mapping[str, tuple[float, float]]] = {
-    "temperature": (0, 2), "top_p": (0, 1), "max_tokens": (1, math.inf), "max_completion_tokens": (1, math.inf),
-}  # fmt: skip
-
-
-def _check_sampling(fields: Mapping[str, Any]) -> None:
-    for name, (least, most) in _LIMITS.items():
-        value = fields.get(name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            wanted = f"at least {least}" if most == math.inf else f"between {least} and {most}"
-            raise UsageError(f"{name} is {value!r}.", fix=f"Choose a number {wanted}.")
 
 
 def _check_alive(state: State) -> None:

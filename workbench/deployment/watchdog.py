@@ -343,9 +343,12 @@ def _become_subreaper() -> None:
 
 
 def _die_with_parent() -> None:
-    """In the server, before exec: die with the watchdog, even when that is killed with -9 (Linux)."""
+    """In the server, before exec: die with the watchdog, even when that is killed with -9, and be the first to go when
+    memory runs out: a server can be started again, what a notebook holds is lost (Linux)."""
     if SUBREAPER:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _signal_all(processes: list[psutil.Process], number: int) -> None:

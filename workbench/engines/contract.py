@@ -103,7 +103,8 @@ class Launch:
 
     base_url, api_key, served_model: where requests go, with which key and for which model, if not to this command's own
     port; app_port: of the app that serves them, whose memory is the deployment's; ends_within_s: from SIGTERM to
-    SIGKILL. None: as for every server.
+    SIGKILL. None: as for every server. tokenizer: the tokenizer.json by which requests are held to the context before
+    they are sent, for a server that does not do so itself.
     """
 
     argv: tuple[str, ...]
@@ -113,6 +114,7 @@ class Launch:
     served_model: str | None = None
     app_port: int | None = None
     ends_within_s: float | None = None
+    tokenizer: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,18 @@ def label(card: Accelerator, count: int) -> str:
     return f"GPU {card.index}: {card.name}" if count > 1 else card.name
 
 
+def visible(devices: Sequence[int]) -> dict[str, str]:
+    """What shows a program these of NVIDIA's and AMD's cards alone, in this order and counted from 0; none at all for a
+    plan without devices."""
+    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, devices))}
+
+
+def on_a_card(engine: str) -> str:
+    """What to do about a plan for the CPU that was to run on a card."""
+    call = f'workbench.deploy(workbench.estimate(workbench.models.get(MODEL), engine="{engine}", devices=(0,)))'
+    return f"Plan for the card: {call}."
+
+
 def capacity_bytes(card: Accelerator) -> int | None:
     """All of a card's memory as its driver reports it; None where nobody says."""
     return card.memory_total_bytes or (card.spec.memory_bytes if card.spec else None)

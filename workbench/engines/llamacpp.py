@@ -2,13 +2,14 @@
 
 A `llama-server` on PATH comes first, then the one that `workbench engines install llama.cpp` compiled for this
 processor. All are the same program with the same settings; what differs is how they were compiled. It predicts for
-CPUs and for accelerators; what it starts runs on the CPU so far. Its memory terms are in `llamacpp_memory`, its speed
-in `llamacpp_speed`.
+CPUs and for accelerators. A plan for devices needs a `llama-server` that was compiled for them. Its memory terms are in
+`llamacpp_memory`, its speed in `llamacpp_speed`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -36,6 +37,9 @@ NOT_GENERATIVE = frozenset({
     "eurobert", "t5encoder", "wavtokenizer-dec", "gemma-embedding",
 })  # fmt: skip
 CACHE_BLOCK_VALUES = 32  # values in a block of a quantized cache
+_COMPILE = (
+    "Put a llama-server on PATH that is compiled for your accelerator (llama.cpp's docs/build.md), or plan for the CPU."
+)
 #: On an abort, no debugger: its talk would bury the reason, which is the last line of the log.
 _QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
 
@@ -119,6 +123,8 @@ class LlamaCpp(TextEngine):
             raise EngineUnavailable(availability.reason, fix=availability.fix)
         if self.binary:
             return _llama_server(self.binary, model, settings, port, api_key)
+        if settings.devices:
+            raise EngineUnavailable("The server inside xllamacpp runs on the CPU alone.", fix=_COMPILE)
         options = {
             "model": str(model.path), "alias": model.name, "port": port, "context": settings.context,
             "concurrency": settings.concurrency, "threads": settings.threads,
@@ -160,10 +166,38 @@ def _llama_server(binary: str, model: Model, settings: Settings, port: int, api_
         "LLAMA_ARG_NO_WEBUI": "1",
         "LLAMA_ARG_ENDPOINT_METRICS": "1",
         "LLAMA_ARG_NO_ENDPOINT_SLOTS": "1",
-        "LLAMA_ARG_N_GPU_LAYERS": "0",
+        **_placement(binary, model, settings),
     }
     threads = ("--threads", str(settings.threads), "--threads-batch", str(settings.prefill_threads))
     return Launch((binary, *threads), environment)
+
+
+def _placement(binary: str, model: Model, settings: Settings) -> dict[str, str]:
+    """The devices, and how many layers lie there: the last ones, in shares of free memory, as it does by itself.
+
+    Without layers it would still send the multiplications of long prompts to a card.
+    """
+    if not settings.devices:
+        return {"LLAMA_ARG_DEVICE": "none", "LLAMA_ARG_N_GPU_LAYERS": "0"}
+    names, last = _devices(binary), max(settings.devices)
+    if last >= len(names):
+        seen = f"{len(names)} accelerators" if names else "no accelerator"
+        raise EngineUnavailable(f"{binary} sees {seen} here; the plan is for number {last}, from 0.", fix=_COMPILE)
+    chosen = ",".join(names[place] for place in settings.devices)
+    layers = model.architecture.layers + 1 if settings.device_layers is None else settings.device_layers
+    return {"LLAMA_ARG_DEVICE": chosen, "LLAMA_ARG_N_GPU_LAYERS": str(layers)}  # the output counts as a layer
+
+
+def _devices(binary: str) -> list[str]:
+    """llama.cpp's names of the devices it sees, such as CUDA0, in their order on the bus."""
+    order = {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    try:
+        done = subprocess.run(
+            [binary, "--list-devices"], capture_output=True, text=True, timeout=60, check=False, env=order
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return re.findall(r"^  (\w+): ", done.stdout, re.MULTILINE)
 
 
 @cache

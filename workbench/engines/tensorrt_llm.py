@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.engines import activations, environments, kv_pool
 from workbench.engines.contract import Availability, Launch, Settings
-from workbench.engines.device_memory import Needs, capacity_bytes, driver_context, label
+from workbench.engines.device_memory import Needs, capacity_bytes, driver_context, label, on_a_card, visible
 from workbench.engines.llamacpp_memory import RECURRENT, is_recurrent
 from workbench.engines.predicted_engine import PredictedEngine
 from workbench.engines.tensor_split import refusal, shard
@@ -118,7 +118,7 @@ class TensorRTLLM(PredictedEngine):
     def memory(self, model: Model, settings: Settings, machine: Machine) -> tuple[Breakdown, ...]:
         cards = settings.accelerators(machine)
         if not cards:
-            return (Breakdown("RAM", {"weights": Estimate.unknown("B", "TensorRT-LLM needs an NVIDIA card")}),)
+            return (Breakdown("RAM", {"weights": Estimate.unknown("B", "the plan names no card")}),)
         left, found = self.pool(model, settings, machine), []
         for card in cards:
             held = self._held(model, card, len(cards))
@@ -164,6 +164,8 @@ class TensorRTLLM(PredictedEngine):
         if not self.command:
             found = self.available()
             raise EngineUnavailable(found.reason, fix=found.fix)
+        if not settings.devices:
+            raise EngineUnavailable("TensorRT-LLM runs on cards alone; this plan names none.", fix=on_a_card(self.name))
         if settings.cache_type not in ("f16", "bf16"):
             raise UsageError(
                 f"A cache of type {settings.cache_type} is set in a file that the workbench does not write.",
@@ -172,11 +174,10 @@ class TensorRTLLM(PredictedEngine):
         argv = (
             *self.command, str(model.path), "--host", "127.0.0.1", "--port", str(port), "--backend", "pytorch",
             "--max_seq_len", str(settings.context), "--max_num_tokens", str(MAX_TOKENS),
-            "--max_batch_size", str(MAX_REQUESTS), "--tp_size", str(max(1, len(settings.devices))),
+            "--max_batch_size", str(MAX_REQUESTS), "--tp_size", str(len(settings.devices)),
             "--kv_cache_free_gpu_memory_fraction", str(FREE_FRACTION),
         )  # fmt: skip
-        chosen = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, settings.devices))} if settings.devices else {}
-        return Launch(argv, {**_QUIET, **chosen})
+        return Launch(argv, {**_QUIET, **visible(settings.devices)})
 
     def served_model(self, model: Any) -> str:
         """The name of the folder."""

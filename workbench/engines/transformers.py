@@ -18,7 +18,7 @@ from workbench import folders
 from workbench.engines import cpu_speed
 from workbench.engines import transformers_memory as memory
 from workbench.engines.contract import Availability, Launch, Settings
-from workbench.engines.device_memory import Needs, weight_format
+from workbench.engines.device_memory import Needs, visible, weight_format
 from workbench.engines.llamacpp_memory import RECURRENT, is_recurrent
 from workbench.engines.predicted_engine import PredictedEngine
 from workbench.engines.runtime import Hosted, TextRuntime, installed
@@ -143,7 +143,8 @@ class Transformers(PredictedEngine):
 
     def launch(self, model: Model, settings: Settings, port: int, api_key: str) -> Launch:
         self._check_started(settings)
-        return Hosted(self.name, str(model.path), model.name, settings, port).launch(api_key, _environment(settings))
+        seen = replace(settings, devices=tuple(range(len(settings.devices))))  # as those that it sees are numbered
+        return Hosted(self.name, str(model.path), model.name, seen, port).launch(api_key, _environment(settings))
 
     def runtime(self, path: Path, settings: Settings) -> TextRuntime:
         """Load the folder with PyTorch."""
@@ -156,6 +157,12 @@ class Transformers(PredictedEngine):
             raise EngineUnavailable(
                 f"The workbench predicts {settings.format} in {self.title} and cannot start it yet.",
                 fix=f"Choose one of {', '.join(sorted(self.started))}.",
+            )
+        if settings.device_layers is not None:
+            raise EngineUnavailable(
+                f"The workbench predicts {self.title} with {settings.device_layers} layers on devices and the others "
+                "in memory, and does not start it so.",
+                fix="Plan for more devices or for none, or choose llama.cpp.",
             )
 
 
@@ -189,7 +196,9 @@ class TransformersServe(Transformers):
         # Its list of models fails where the Hub's cache does not exist; ours is empty and stays so.
         hub = folders.cache() / "no-hub"
         hub.mkdir(exist_ok=True)
-        return Launch(tuple(argv), {**_environment(settings), "HF_HUB_CACHE": str(hub)})
+        environment = {**_environment(settings), "HF_HUB_CACHE": str(hub)}
+        # It knows no context: a prompt goes through the layers however long it is, an answer grows until it ends.
+        return Launch(tuple(argv), environment, tokenizer=model.path and model.path / "tokenizer.json")
 
     def served_model(self, model: Model) -> str:
         """It answers to nothing but the folder it was given."""
@@ -202,8 +211,10 @@ def _shares(model: Model) -> cpu_speed.Shares:
 
 
 def _environment(settings: Settings) -> Mapping[str, str]:
-    """Offline, quiet, and with the threads of the plan."""
+    """Offline, quiet, and with the devices and threads of the plan."""
     return {
+        **visible(settings.devices),
+        **({"ZE_AFFINITY_MASK": ",".join(map(str, settings.devices))} if settings.devices else {}),  # Intel's cards
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",

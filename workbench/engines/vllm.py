@@ -16,7 +16,7 @@ from workbench import folders
 from workbench.engines import cpu_speed, environments
 from workbench.engines import vllm_memory as memory
 from workbench.engines.contract import Availability, Launch, Settings
-from workbench.engines.device_memory import Needs
+from workbench.engines.device_memory import Needs, on_a_card, visible
 from workbench.engines.predicted_engine import PredictedEngine
 from workbench.engines.tensor_split import refusal, shard
 from workbench.errors import EngineUnavailable, UsageError
@@ -89,7 +89,7 @@ class VLLM(PredictedEngine):
         self.utilization = self.release.utilization if utilization is None else utilization
         if not 0 < self.utilization <= 1:
             raise UsageError(f"A share of {utilization} was asked for.", fix="Ask for more than 0, and 1 at most.")
-        self.command, self.version = _command()  # looked for once: a plan and its launch must agree
+        self.command, self.version, self.built_for = _command()  # looked for once: a plan and its launch must agree
 
     # -- what runs here ----------------------------------------------------------------------------------------
 
@@ -178,6 +178,7 @@ class VLLM(PredictedEngine):
         if not self.command:
             found = self.available()
             raise EngineUnavailable(found.reason, fix=found.fix)
+        self._check_build(settings)
         limits = self._on_devices(settings) if settings.devices else _on_cpu(model, settings)
         argv = (
             *self.command, str(model.path), "--served-model-name", model.name, "--host", "127.0.0.1",
@@ -189,6 +190,18 @@ class VLLM(PredictedEngine):
             "--no-enable-log-requests", "--disable-uvicorn-access-log", "--disable-fastapi-docs", *limits,
         )  # fmt: skip
         return Launch(argv, {**_QUIET, "VLLM_API_KEY": api_key, **_environment(settings)})
+
+    def _check_build(self, settings: Settings) -> None:
+        """One build runs on cards, the other on the CPU, whatever the plan says."""
+        if self.built_for == "cuda" and not settings.devices:
+            raise EngineUnavailable(
+                f"{self.version} is built for CUDA and would run on a card; this plan is for the CPU.",
+                fix=on_a_card(self.name),
+            )
+        if self.built_for == "cpu" and settings.devices:
+            raise EngineUnavailable(
+                f"{self.version} is built for the CPU; this plan is for a card.", fix="Plan without devices."
+            )
 
     def _on_devices(self, settings: Settings) -> tuple[str, ...]:
         count = ("--tensor-parallel-size", str(len(settings.devices)))
@@ -209,26 +222,27 @@ def _on_cpu(model: Model, settings: Settings) -> tuple[str, ...]:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """Where compiled kernels are kept; threads, or devices."""
-    kept = {"VLLM_CACHE_ROOT": str(folders.cache() / "vllm")}
+    """Where compiled kernels are kept; devices; threads."""
+    kept = {"VLLM_CACHE_ROOT": str(folders.cache() / "vllm"), **visible(settings.devices)}
     if settings.devices:
-        return {**kept, "CUDA_VISIBLE_DEVICES": ",".join(map(str, settings.devices))}
+        return kept
     # The number of threads is ours to choose, the core they run on the system's: other programs run here too. It is
     # that of decode: two threads that waited for each other on two busy cores made a token in ten seconds.
     return {**kept, "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(settings.threads)}
 
 
-def _command() -> tuple[tuple[str, ...], str]:
-    """What starts its server, up to the model, and its version: from an environment of ours, else what is on PATH."""
+def _command() -> tuple[tuple[str, ...], str, str]:
+    """What starts its server, up to the model, its version, and what it is built for ("" where nobody says): from an
+    environment of ours, else what is on PATH."""
     if found := environments.installed("vllm"):
         python, program = str(environments.python(found.folder)), str(found.program)
         version = f"{found.recipe.name} {found.recipe.version}"
         if found.program.name == "vllm":
-            return (python, "-I", program, "serve"), version
-        return (python, "-I", "-m", _MODULE, "--model"), version
+            return (python, "-I", program, "serve"), version, found.recipe.device
+        return (python, "-I", "-m", _MODULE, "--model"), version, found.recipe.device
     if binary := shutil.which("vllm"):
-        return (binary, "serve"), f"vllm {_installed() or 'on PATH'}"
-    return (), ""
+        return (binary, "serve"), f"vllm {_installed() or 'on PATH'}", ""
+    return (), "", ""
 
 
 def _installed() -> str:

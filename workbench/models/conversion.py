@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 from workbench import folders
 from workbench.errors import MissingExtra, UnsupportedModel, UsageError
@@ -25,6 +22,7 @@ from workbench.models.download import require_space
 from workbench.models.formats import in_format, origin
 from workbench.models.model import Model
 from workbench.models.speech import SpeechModel
+from workbench.models.store import made_once
 from workbench.models.verification import Progress, identity
 
 #: Formats that each container can be written in here; a GGUF file only from another one.
@@ -90,10 +88,7 @@ def convert(model: Model | SpeechModel, container: str, format_name: str, *, pro
         )
     _check_packages(container)
     target = _place(source, container, format_name)
-    with FileLock(target.parent / f".{target.name}.lock"):
-        if not target.exists():
-            _make(source, container, format_name, target, progress)
-    return target
+    return made_once(target, lambda place: _make(source, container, format_name, place, progress))
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -122,14 +117,10 @@ def _check_packages(container: str) -> None:
 
 
 def _make(source: Model, container: str, format_name: str, target: Path, progress: Progress | None) -> None:
-    """Write beside the place and move there when whole: what lies at the place is never half of it."""
     needed = in_format(source, format_name).weight_bytes
     require_space(target.parent, needed, f"{source.name} as {container} {format_name}")
-    request = _request(source, container, format_name, progress)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as part:
-        made = Path(part) / target.name
-        run({**request, "target": str(made)}, f"writing {source.name} as {container} {format_name}", progress)
-        made.replace(target)
+    request = {**_request(source, container, format_name, progress), "target": str(target)}
+    run(request, f"writing {source.name} as {container} {format_name}", progress, weight_bytes=needed)
 
 
 def _request(source: Model, container: str, format_name: str, progress: Progress | None) -> dict[str, Any]:

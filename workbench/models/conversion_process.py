@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,15 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from workbench.errors import UnsupportedModel
+from workbench.errors import DoesNotFit, UnsupportedModel, WorkbenchError
+from workbench.machine import how_it_ended
 from workbench.models.verification import Progress
 from workbench.secrets import private_environment
 
 
-def run(request: Mapping[str, Any], what: str, progress: Progress | None) -> None:
+def run(request: Mapping[str, Any], what: str, progress: Progress | None, *, weight_bytes: float) -> None:
     """Let `conversion_worker` answer the request; what: what is going on, in words. `progress` may raise to cancel.
 
-    Raises UnsupportedModel with the worker's last words.
+    weight_bytes: what is held in memory at least. Raises UnsupportedModel with the worker's last words, DoesNotFit when
+    the system ended it.
     """
     program = Path(__file__).with_name("conversion_worker.py")
     with tempfile.TemporaryFile() as log, subprocess.Popen(
@@ -31,26 +34,28 @@ def run(request: Mapping[str, Any], what: str, progress: Progress | None) -> Non
         except BaseException:  # also when the user interrupts or cancels
             worker.kill()
             raise
-        if worker.wait() != 0:
-            raise _failed(what, log)
+        if exit_code := worker.wait():
+            raise _failed(what, log, exit_code, weight_bytes)
 
 
 def _follow(worker: subprocess.Popen[str], request: str, what: str, progress: Progress | None) -> None:
+    """Its input stays open as long as this process is there: the worker ends when it is closed."""
     assert worker.stdin and worker.stdout  # noqa: S101 - asked for with PIPE
-    worker.stdin.write(request)
-    worker.stdin.close()
+    worker.stdin.write(request + "\n")
+    worker.stdin.flush()
     for line in worker.stdout:
         said = json.loads(line)
         if progress:
             progress(said["done"], said["total"], what)
 
 
-def _failed(what: str, log: IO[bytes]) -> UnsupportedModel:
+def _failed(what: str, log: IO[bytes], exit_code: int, weight_bytes: float) -> WorkbenchError:
     log.seek(0)
     text = log.read().decode(errors="replace").strip()
-    last = (text.splitlines() or ["it said nothing"])[-1]
-    return UnsupportedModel(
-        f"{what[0].upper()}{what[1:]} failed: {last[:300]}.",
-        fix="Choose another engine or format.",
-        details=text[-4000:],
-    )
+    begun = f"{what[0].upper()}{what[1:]} failed"
+    if exit_code == -signal.SIGKILL:
+        ended = how_it_ended(exit_code, {"of weights": weight_bytes})
+        fix = "Close other programs, or choose a smaller model or format."
+        return DoesNotFit(f"{begun}: its process was {ended}.", fix=fix, details=text[-4000:])
+    last = (text.splitlines() or ["it said nothing"])[-1] if exit_code > 0 else how_it_ended(exit_code, {})
+    return UnsupportedModel(f"{begun}: {last[:300]}.", fix="Choose another engine or format.", details=text[-4000:])

@@ -1,8 +1,9 @@
 """Writes a model's weights in another container, in a process of its own: PyTorch stays out of whoever asked.
 
-Run by path with one JSON request on standard input; progress comes as JSON lines on standard output. The libraries that
-own the formats do the work: Transformers unpacks GGUF files and writes safetensors, ONNX Runtime GenAI builds graphs,
-gguf rewrites GGUF files, CTranslate2 reads Whisper models. No code from a model's folder is run.
+Run by path with one JSON request on standard input, a line; progress comes as JSON lines on standard output. Once the
+input is closed nobody wants the answer any more: whoever asked is gone, also after kill -9. The libraries that own the
+formats do the work: Transformers unpacks GGUF files and writes safetensors, ONNX Runtime GenAI builds graphs, gguf
+rewrites GGUF files, CTranslate2 reads Whisper models. No code from a model's folder is run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import runpy
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,8 +34,16 @@ def main() -> None:
     def report(done: int, total: int) -> None:
         print(json.dumps({"done": done, "total": total}), file=said, flush=True)
 
-    request = json.load(sys.stdin)
+    request = json.loads(sys.stdin.readline())
+    with suppress(OSError):  # Linux: be the first to go when memory runs out, before the notebook that asked
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    threading.Thread(target=_end_with_who_asked, daemon=True).start()
     WAYS[request["what"]](request, report)
+
+
+def _end_with_who_asked() -> None:
+    os.read(0, 1)  # nothing more comes but the end; sys.stdin would hold a lock that the end of the program needs
+    os._exit(1)
 
 
 # -- safetensors -----------------------------------------------------------------------------------------------

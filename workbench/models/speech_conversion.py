@@ -14,10 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO
-
-from filelock import FileLock
 
 from workbench import folders
 from workbench.errors import MissingExtra, UnsupportedModel
@@ -26,6 +23,7 @@ from workbench.models.conversion_process import run
 from workbench.models.download import require_space
 from workbench.models.speech import SpeechModel
 from workbench.models.speech_files import CTRANSLATE, GGML, TRANSFORMERS, WHISPER
+from workbench.models.store import made_once
 from workbench.models.verification import Progress, identity
 
 if TYPE_CHECKING:
@@ -150,11 +148,7 @@ def convert(model: SpeechModel, container: str, format_name: str, *, progress: P
         whole = convert(source, CTRANSLATE, source.format, progress=progress)
         source = replace(source, path=whole, container=CTRANSLATE)
     target = place(source, container, format_name)
-    with FileLock(target.with_name(f".{target.name}.lock")):
-        if not target.exists():
-            require_space(target.parent, 2 * source.weight_bytes, f"{source.name} for {container}")
-            _write(source, container, format_name, target, progress)
-    return target
+    return made_once(target, lambda place: _write(source, container, format_name, place, progress))
 
 
 def place(source: SpeechModel, container: str, format_name: str) -> Path:
@@ -171,18 +165,15 @@ def place(source: SpeechModel, container: str, format_name: str) -> Path:
 def _write(
     source: SpeechModel, container: str, format_name: str, target: Path, progress: Progress | None
 ) -> None:  # fmt: skip
-    """Write beside the place and move there when whole."""
     assert source.path is not None  # noqa: S101 - checked by convert
-    with TemporaryDirectory(dir=target.parent, prefix=".part-") as part:
-        made = Path(part) / target.name
-        if container == CTRANSLATE:
-            _write_ctranslate(source, made, progress)
-        elif container == GGML:
-            write_ggml(source, ctranslate_file.under_openai_names(source.path), made)
-        else:
-            tensors = ctranslate_file.under_openai_names(source.path)
-            write_safetensors(source, tensors, made, _NUMPY[format_name])
-        made.replace(target)
+    require_space(target.parent, 2 * source.weight_bytes, f"{source.name} for {container}")
+    if container == CTRANSLATE:
+        _write_ctranslate(source, target, progress)
+    elif container == GGML:
+        write_ggml(source, ctranslate_file.under_openai_names(source.path), target)
+    else:
+        tensors = ctranslate_file.under_openai_names(source.path)
+        write_safetensors(source, tensors, target, _NUMPY[format_name])
 
 
 def _write_ctranslate(source: SpeechModel, target: Path, progress: Progress | None) -> None:
@@ -192,4 +183,4 @@ def _write_ctranslate(source: SpeechModel, target: Path, progress: Progress | No
             raise MissingExtra(module, "engines", "Reading a Whisper of Transformers")
     request = {"what": "ctranslate2", "source": str(source.path), "target": str(target), "mels": source.mels,
                "half": source.format != "FP32"}  # fmt: skip
-    run(request, f"writing {source.name} for CTranslate2", progress)
+    run(request, f"writing {source.name} for CTranslate2", progress, weight_bytes=source.weight_bytes)

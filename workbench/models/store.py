@@ -5,6 +5,7 @@ Knows nothing of where a file comes from; `keep` is given what brings it.
 
 from __future__ import annotations
 
+import glob
 import shutil
 import tarfile
 import tempfile
@@ -52,15 +53,27 @@ def keep(wanted: Wanted, bring: Callable[[Path], None], progress: Progress | Non
     return path
 
 
+def made_once(target: Path, make: Callable[[Path], None]) -> Path:
+    """The file or folder `target`, which `make` writes at the path it is given where nobody did yet.
+
+    That is beside the place, and moved there when whole: what lies at the place is never half of it. What is left of
+    attempts that were killed is deleted.
+    """
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        if not target.exists():
+            attempt = f".part-{target.name}-"
+            for left in target.parent.glob(f"{glob.escape(attempt)}*"):
+                shutil.rmtree(left, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=attempt) as part:
+                make(Path(part) / target.name)
+                (Path(part) / target.name).replace(target)
+    return target
+
+
 def unpacked(archive: Path, folder: str) -> Path:
     """The files of a folder inside a verified archive, beside it; written once. Raises BadModelFile without them."""
     target = archive.with_name(f"{archive.name}.unpacked")
-    with FileLock(target.with_name(f".{target.name}.lock")):
-        if not target.exists():
-            with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".part-") as part:
-                _unpack(archive, f"{folder.rstrip('/')}/", Path(part) / "files")
-                (Path(part) / "files").replace(target)
-    return target
+    return made_once(target, partial_(_unpack, archive, f"{folder.rstrip('/')}/"))
 
 
 def _unpack(archive: Path, prefix: str, target: Path) -> None:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from workbench.deployment.limits import most_body_bytes
 from workbench.deployment.server.metrics import CONTENT_TYPE_LATEST, Metrics
 from workbench.deployment.server.refusals import Refused, as_json, invalid, of_status
 from workbench.deployment.server.running import ClientGone
@@ -27,8 +28,6 @@ ROUTES = {
     "imagine": "workbench.deployment.server.images",
     "transcribe": "workbench.deployment.server.speech",
 }
-#: A body may have this many bytes, or so many for each token of the context, whichever is more.
-LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN = 1 << 20, 32
 #: A recording may have this many: hours of it, uncompressed. Bodies of that size lie on the disk, not in memory.
 RECORDING_BYTES = 4 << 30
 
@@ -46,7 +45,7 @@ def make_app(
         app.include_router(router)
     state.routes = sorted(route.path for router in routers for route in router.routes)
     transcribes = "transcribe" in capabilities
-    most_bytes = RECORDING_BYTES if transcribes else max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * settings.context)
+    most_bytes = RECORDING_BYTES if transcribes else most_body_bytes(settings.context)
     app.add_middleware(Gate, api_key=api_key, most_bytes=most_bytes, metrics=state.metrics)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)

@@ -1,0 +1,109 @@
+"""What may be sent to a server: what none should have to read is refused before it is sent, in a sentence.
+
+Our own server has the same limit on sizes; this module loads nothing, so that both can have it from here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from workbench.errors import UsageError
+
+#: A body may have this many bytes, or so many for each token of the context, whichever is more.
+LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN = 1 << 20, 32
+MOST_TOKENS: Final = 2**31 - 1  # servers count in 32 bits
+#: The least and the most that OpenAI's API takes. Beyond them some engines refuse, others answer as if nothing were
+#: wrong: a negative number of tokens is all that fit for one, an error for the next.
+_SAMPLING: Final[Mapping[str, tuple[int, int]]] = {
+    "temperature": (0, 2), "top_p": (0, 1), "max_tokens": (1, MOST_TOKENS), "max_completion_tokens": (1, MOST_TOKENS),
+}  # fmt: skip
+
+
+def most_body_bytes(context: int) -> int:
+    """The largest body that a server with this context takes."""
+    return max(LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN * context)
+
+
+def body(fields: Mapping[str, Any], context: int) -> bytes:
+    """The fields as they are sent. Raises UsageError for what is no text, no JSON, or too much."""
+    try:
+        made = json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        found = error.object[error.start]
+        raise UsageError(f"The text holds {found!r}, half of a character.", fix="Take it out.") from None
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"The request cannot be written as JSON: {error}.") from error
+    if len(made) > (most := most_body_bytes(context)):
+        raise UsageError(
+            f"The request has {len(made)} bytes; this deployment takes {most}.",
+            fix="Shorten it, or deploy with a larger context." if context else "Shorten it.",
+        )
+    return made
+
+
+def check(fields: Mapping[str, Any]) -> None:
+    """Raise UsageError for a request without any text, and for options on whose meaning engines do not agree."""
+    if "prompt" in fields and fields["prompt"] in ("", [], [""]):
+        raise UsageError("The prompt is empty.", fix="Give a text to be continued.")
+    if "messages" in fields and not any(_content(one) for one in fields["messages"]):
+        raise UsageError("The conversation is empty: no message has any text.", fix="Ask something.")
+    for name, (least, most) in _SAMPLING.items():
+        value = fields.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise UsageError(f"{name} is {value!r}.", fix=f"Choose a number between {least} and {most}.")
+
+
+def held_to(context: int, tokenizer: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with as many tokens asked for as fit the context behind the prompt, at most: for a server that would
+    not stop there. What a chat template adds to the prompt is not counted.
+
+    tokenizer: a tokenizer.json; without it the prompt counts nothing. Raises UsageError for a prompt that fits nowhere.
+    """
+    prompt = _tokens(tokenizer, _text(fields))
+    if prompt >= context:
+        raise prompt_too_long(prompt, context)
+    left, limits = context - prompt, ("max_completion_tokens", "max_tokens")
+    asked = [name for name in limits if fields.get(name)] or ["max_tokens"]
+    return {**fields, **{name: min(fields.get(name) or left, left) for name in asked}}
+
+
+def prompt_too_long(tokens: int, context: int) -> UsageError:
+    """The error behind a prompt that leaves no room for an answer."""
+    return UsageError(
+        f"The prompt has {tokens} tokens; the deployment was made for {context}.",
+        fix="Shorten it, begin a new conversation, or deploy with a larger context.",
+    )
+
+
+def _content(message: Any) -> Any:
+    """Text, or parts of one; whatever is no message is for the server to judge."""
+    return message.get("content") if isinstance(message, Mapping) else message
+
+
+def _text(fields: Mapping[str, Any]) -> str:
+    """All the text of a prompt or a conversation."""
+    prompt = fields.get("prompt", ())
+    pieces: list[Any] = [prompt] if isinstance(prompt, str) else list(prompt)
+    for content in map(_content, fields.get("messages", ())):
+        pieces += content if isinstance(content, list) else [content]
+    texts = (piece.get("text") if isinstance(piece, Mapping) else piece for piece in pieces)
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def _tokens(tokenizer: Path, text: str) -> int:
+    if not tokenizer.is_file():
+        return 0
+    return len(_tokenizer(tokenizer, tokenizer.stat().st_mtime_ns).encode(text, add_special_tokens=False).ids)
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(path: Path, _changed: int) -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(path))

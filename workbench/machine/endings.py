@@ -1,0 +1,22 @@
+"""How a process of ours ended, in words; with memory in numbers where that may have been the reason."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+
+from workbench.machine.probing import probe
+from workbench.units import format_bytes
+
+
+def how_it_ended(exit_code: int, memory: Mapping[str, float | None]) -> str:
+    """The exit code, or the signal that ended it; memory: bytes by what they are, said beside what is free now when the
+    system may have ended it for want of them."""
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    name = signal.Signals(-exit_code).name
+    if name != "SIGKILL":
+        return f"ended by {name}"
+    numbers = {**memory, "free now": probe().memory.available_bytes}
+    said = ", ".join(f"{format_bytes(count)} {what}" for what, count in numbers.items() if count is not None)
+    return f"ended by SIGKILL, which is what the system sends when memory runs out: {said}"

@@ -130,7 +130,7 @@ def _bad_request(body: object, said: str) -> UsageError:
     body = body if isinstance(body, dict) else {}
     if "n_prompt_tokens" in body:
         return prompt_too_long(body["n_prompt_tokens"], body["n_ctx"])
-    return UsageError(f"The server refused the request: {body.get('message', said)}.")
+    return UsageError(f"The server refused the request: {str(body.get('message', said)).rstrip('.')}.")
 
 
 def unanswered(state: State, error: str) -> WorkbenchError:

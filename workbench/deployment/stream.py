@@ -22,8 +22,10 @@ from urllib.parse import urlsplit
 from workbench.deployment import failures, limits
 from workbench.deployment import state as states
 from workbench.deployment.state import State
+from workbench.engines.runtime import Sampling
 
 _OK: Final = 200
+_USUAL: Final = Sampling()
 _ERROR: Final = b'{"error": "'
 
 
@@ -95,16 +97,18 @@ class Stream:
 def _sent(state: State, fields: Mapping[str, Any]) -> bytes:
     """The body of a request, held to the context here where the server would not; tokens are counted of no text that
     is too large anyway."""
-    body = _body(state, _with_usage(fields))
+    body = _body(state, _whole(state, fields))
     if not state.tokenizer:
         return body
-    return _body(state, _with_usage(limits.held_to(state.context, Path(state.tokenizer), fields)))
+    return _body(state, _whole(state, limits.held_to(state.context, Path(state.tokenizer), fields)))
 
 
-def _with_usage(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with those that the API lacks among them, and the wish that tokens are counted."""
+def _whole(state: State, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with those that the API lacks among them, the wish that tokens are counted, and the same sampling on
+    every engine where none is asked for. An app has what its user has set there."""
     asked = {name: value for name, value in fields.items() if name != "extra_body"}
-    return {"stream_options": {"include_usage": True}, **asked, **(fields.get("extra_body") or {})}
+    usual = {} if state.app_port else {"temperature": _USUAL.temperature, "top_p": _USUAL.top_p}
+    return {"stream_options": {"include_usage": True}, **usual, **asked, **(fields.get("extra_body") or {})}
 
 
 def _body(state: State, fields: Mapping[str, Any]) -> bytes:

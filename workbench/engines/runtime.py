@@ -55,11 +55,14 @@ def check_starts(engine: Engine[Any], settings: Settings, *, on_devices: bool = 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is chosen. temperature: 0 takes the likeliest; top_k: 0 for all; ignore_eos: go on at the
-    end of text, for measurements."""
+    end of text, for measurements.
 
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
+    The defaults are llama.cpp's. OpenAI's, a temperature of 1 and no bounds, make nonsense of small models.
+    """
+
+    temperature: float = 0.8
+    top_p: float = 0.95
+    top_k: int = 40
     seed: int | None = None
     ignore_eos: bool = False
 

@@ -11,6 +11,8 @@ from workbench.models import AnyModel, Model, SpeechModel
 
 #: What is taken when nobody names a format: the usual one of each container.
 USUAL_FORMAT = {"gguf": "Q4_K_M", "safetensors": "BF16", "onnx": "ONNX-int4"}
+#: The same for what is written from a file, which nobody rounds once more without being asked to.
+_WRITTEN_FORMAT = {**USUAL_FORMAT, "onnx": "FP32"}
 
 
 def candidates(engine: str | Engine[Any], capability: str) -> list[Engine[Any]]:
@@ -45,7 +47,7 @@ def shape_text(model: Model, engine: Engine[Any], format_name: str | None) -> Mo
     """The same for a language model; a file that is in this format already stays what it is."""
     if format_name is None and _is_ready(model, engine):
         return model
-    wanted = format_name or USUAL_FORMAT[engine.container]
+    wanted = format_name or (_WRITTEN_FORMAT if model.path else USUAL_FORMAT)[engine.container]
     is_it = _is_ready(model, engine) and _is_named(model, wanted)
     return model if is_it else models.formats.in_format(model, wanted)
 

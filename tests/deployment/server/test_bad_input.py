@@ -98,7 +98,7 @@ def test_ten_megabytes_are_not_even_read(server: Running, says_length: bool) -> 
         response = server.http.post("/v1/completions", content=pieces, headers={"Content-Type": "application/json"})
     except httpx2.TransportError:  # the server may hang up while a client still sends
         return
-    assert "larger than" in refused(response, 413)
+    assert re.search(r"has \d+ (or more )?bytes", refused(response, 413))
 
 
 def test_a_prompt_longer_than_the_context_is_refused_with_both_counts(server: Running) -> None:

@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from tests.deployment.server.conftest import KEY, MODEL, USER, Running, events
+from workbench.engines.runtime import Sampling
 
 ANSWER = "The quick brown fox jumps over the lazy dog. "
 
@@ -43,6 +44,19 @@ def test_a_model_by_its_name(client: openai.OpenAI) -> None:
     assert client.models.retrieve(MODEL).id == MODEL
     with pytest.raises(openai.NotFoundError, match="there is 'little'"):
         client.models.retrieve("owner/other")
+
+
+def test_sampling_that_nobody_asks_for_is_llama_cpp_s(monkeypatch: pytest.MonkeyPatch, server: Running) -> None:
+    seen: list[Sampling] = []
+    made = server.runtime.generate
+
+    def generate(prompt: Any, sampling: Sampling, most: int) -> Any:
+        seen.append(sampling)
+        return made(prompt, sampling, most)
+
+    monkeypatch.setattr(server.runtime, "generate", generate)
+    assert server.chat().is_success and server.chat(temperature=0, top_k=0, seed=7).is_success
+    assert seen == [Sampling(0.8, 0.95, 40), Sampling(0, 0.95, 0, seed=7)]
 
 
 def test_a_completion_has_as_few_tokens_as_openai_s(serve: Callable[..., Running]) -> None:

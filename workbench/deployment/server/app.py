@@ -43,7 +43,7 @@ def make_app(
     routers = [_common] + [import_module(module).router for kind, module in ROUTES.items() if kind in capabilities]
     for router in routers:
         app.include_router(router)
-    state.routes = sorted(route.path for router in routers for route in router.routes)
+    state.routes = sorted(route.path.replace(":path}", "}") for router in routers for route in router.routes)
     transcribes = "transcribe" in capabilities
     most_bytes = RECORDING_BYTES if transcribes else most_body_bytes(settings.context)
     app.add_middleware(Gate, api_key=api_key, most_bytes=most_bytes, metrics=state.metrics)
@@ -97,9 +97,9 @@ class Gate:
         if scope["path"] != "/health" and not hmac.compare_digest(headers.get(b"authorization", b""), self.expected):
             self.metrics.ended("unauthorized")
             return await _UNAUTHORIZED.response()(scope, receive, send)
-        if int(headers.get(b"content-length", 0)) > self.most_bytes:
+        if (said := int(headers.get(b"content-length", 0))) > self.most_bytes:
             self.metrics.ended("refused")
-            return await _too_large(self.most_bytes).response()(scope, receive, send)
+            return await _too_large(f"{said}", self.most_bytes).response()(scope, receive, send)
         return await self.app(scope, self._counted(receive), send)
 
     def _counted(self, receive: Receive) -> Receive:
@@ -111,18 +111,20 @@ class Gate:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self.most_bytes:
-                raise HTTPException(413, str(_too_large(self.most_bytes)))
+                raise HTTPException(413, str(_too_large(f"{seen} or more", self.most_bytes)))
             return message
 
         return counted
 
 
-_UNAUTHORIZED = Refused("The key is missing or wrong.", status=401, code="invalid_api_key",
-                        headers={"WWW-Authenticate": "Bearer"})  # fmt: skip
+_UNAUTHORIZED = Refused(
+    "The key is missing or wrong: send the one that `workbench deploy` said, as Authorization: Bearer KEY.",
+    status=401, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"},
+)  # fmt: skip
 
 
-def _too_large(most_bytes: int) -> Refused:
-    return Refused(f"The body is larger than the {most_bytes} bytes that are taken.", status=413)
+def _too_large(seen: str, most_bytes: int) -> Refused:
+    return Refused(f"The body has {seen} bytes; {most_bytes} are taken at most. Shorten it.", status=413)
 
 
 # -- errors ----------------------------------------------------------------------------------------------------

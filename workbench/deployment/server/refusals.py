@@ -41,10 +41,13 @@ def invalid(errors: list[Any]) -> Refused:
     """What is wrong with the body, from pydantic's list: the first fault, where it is and the value seen."""
     first = errors[0]
     if first["type"] == "json_invalid":
-        return Refused(f"The body is not valid JSON: {first['ctx']['error']}.", code="invalid_json")
+        at = f" at character {first['loc'][-1]}" if isinstance(first["loc"][-1], int) else ""
+        return Refused(f"The body is not valid JSON: {first['ctx']['error']}{at}.", code="invalid_json")
     if isinstance(first.get("input"), bytes):
         return Refused("The body is not said to be JSON: send the header Content-Type: application/json.")
     where = ".".join(str(part) for part in first["loc"] if _names_a_place(part))
+    if first["type"] == "missing":
+        return Refused(f"{where or 'The body'} is missing.", param=where or None, code="missing")
     # A validator of ours says all; pydantic's own messages lack the value.
     said = str(first["ctx"]["error"]) if first["type"] == "value_error" else f"{first['msg']}, got {_seen(first)}."
     return Refused(f"{where}: {said}" if where else said, param=where or None, code="invalid_value")

@@ -134,11 +134,9 @@ class Asked(_Strict):
         return bool(self.stream_options and self.stream_options.include_usage)
 
     def sampling(self) -> Sampling:
-        """How tokens are chosen; OpenAI's defaults where nothing was asked for."""
-        return Sampling(
-            temperature=1.0 if self.temperature is None else self.temperature, top_p=self.top_p or 1.0,
-            top_k=self.top_k or 0, seed=self.seed, ignore_eos=bool(self.ignore_eos),
-        )  # fmt: skip
+        """How tokens are chosen; as llama.cpp's server does where nothing was asked for."""
+        names = ("temperature", "top_p", "top_k", "seed", "ignore_eos")
+        return Sampling(**{name: value for name in names if (value := getattr(self, name)) is not None})
 
 
 class ChatAsked(Asked):

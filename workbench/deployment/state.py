@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -73,6 +74,16 @@ class State:
         return folder() / f"{self.id}.log"
 
     @property
+    def format(self) -> str:
+        """Of the weights, as the plan names it."""
+        return str(self.plan.get("quantization") or "")
+
+    @property
+    def port(self) -> int:
+        """Where it answers."""
+        return urlsplit(self.base_url).port or 0
+
+    @property
     def context(self) -> int:
         """Tokens of prompt and answer together; 0 for a model that has no context."""
         return int(self.plan["settings"]["context"])
@@ -91,6 +102,10 @@ class State:
         self.path.unlink(missing_ok=True)
         if not self.failure:
             self.log_path.unlink(missing_ok=True)
+
+    def __repr__(self) -> str:
+        """Without the key: what a notebook shows is often passed on."""
+        return f"<State of {self.id}: {self.engine}, {self.format}, {self.status} at {self.base_url}>"
 
     def root_pid(self) -> int:
         """The server, or the app that serves; 0 before it was started, and for an app of another user: the system tells

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -59,11 +62,12 @@ def test_memory_that_nobody_may_look_at_is_unknown(
 
 def test_a_deployment_from_start_to_stop(command: Command, tiny: Path) -> None:
     made = command("deploy", tiny, *FAKE, "--json").json
-    assert list(made) == ["id", "base_url", "api_key", "model"]
+    assert list(made) == ["id", "base_url", "api_key", "model", "engine", "format"]
     assert made["base_url"].startswith("http://127.0.0.1:")
     (listed,) = command("ps", "--json").json
-    assert list(listed) == ["id", "model", "engine", "status", "base_url", "created", "keep", "memory_bytes"]
+    assert list(listed) == ["id", "model", "engine", "format", "status", "base_url", "created", "keep", "memory_bytes"]
     assert (listed["id"], listed["status"], listed["keep"]) == (made["id"], "ready", True)
+    assert (listed["engine"], listed["format"]) == (made["engine"], made["format"]) == ("fake", "Q8_0")
     assert listed["memory_bytes"] > 0
     assert made["api_key"] not in command("ps").out
     assert "fake engine" in command("logs", made["id"]).out
@@ -74,12 +78,34 @@ def test_a_deployment_from_start_to_stop(command: Command, tiny: Path) -> None:
 
 def test_deploy_says_how_to_use_and_to_end_it(command: Command, tiny: Path) -> None:
     done = command("deploy", tiny, *FAKE)
+    assert " (fake, Q8_0) answers at http://127.0.0.1:" in done.out
+    assert " (Q8_0) on fake" in done.err
     assert "export OPENAI_BASE_URL=http://127.0.0.1:" in done.out
     assert "export OPENAI_API_KEY=" in done.out
     assert "It runs until: " in done.out
     assert "workbench stop Tiny-" in done.out
     assert command("stop", "--all").out.endswith("stopped\n")
     assert command("stop", "--all").out == "nothing was running\n"
+
+
+def test_of_several_deployments_of_a_model_none_is_taken_for_the_one_meant(command: Command, tiny: Path) -> None:
+    made = [command("deploy", tiny, *FAKE, "--threads", 1, "--port", port, "--json").json for port in free_ports(2)]
+    each = [f"{one['id']} (fake, Q8_0, port {urlsplit(one['base_url']).port})" for one in made]
+    for name in ("stop", "logs"):
+        done = command(name, "Tiny")
+        assert (done.status, done.out) == (2, "")
+        assert "2 deployments of Tiny run: " in done.err
+        assert all(one in done.err for one in each)
+    assert command("logs", made[0]["id"]).status == 0
+    assert command("stop", made[0]["id"]).status == 0
+    assert command("stop", "Tiny").out == f"{made[1]['id']} stopped\n"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
 
 
 def test_no_lines_of_a_log_are_no_lines(command: Command, tiny: Path) -> None:

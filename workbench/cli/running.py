@@ -167,13 +167,15 @@ def deploy(options: argparse.Namespace) -> None:
     with Status() as status:
         running = deployment.deploy(make_plan(options, status), keep=True, port=options.port, progress=status)
     running.release()
-    endpoint = running.endpoint
+    endpoint, state = running.endpoint, running.state
     if not options.json:
-        print(f"{running.id} answers at {endpoint.base_url} as {endpoint.served_model}\n")
+        what = f"{running.id} ({state.engine}, {state.format})"
+        print(f"{what} answers at {endpoint.base_url} as {endpoint.served_model}\n")
         print(f"export OPENAI_BASE_URL={endpoint.base_url}\nexport OPENAI_API_KEY={endpoint.api_key}\n")
         print(f"It runs until: {text.command('stop')} {running.id}")
     print_json(options, {
         "id": running.id, "base_url": endpoint.base_url, "api_key": endpoint.api_key, "model": endpoint.served_model,
+        "engine": state.engine, "format": state.format,
     })  # fmt: skip
 
 
@@ -184,9 +186,9 @@ def ps(options: argparse.Namespace) -> None:
     found = {state.id: machine.memory_bytes(state.server_pids()) for state in running}
     memory = {name: one.bytes if one else None for name, one in found.items()}  # None: nobody may look at it
     if not options.json:
-        rows = [(s.id, s.engine, s.status, s.base_url, _memory(memory[s.id]), s.created) for s in running]
-        print_table([("id", "engine", "status", "address", "memory", "since")], rows)
-    fields = ("id", "model", "engine", "status", "base_url", "created", "keep")
+        rows = [(s.id, s.engine, s.format, s.status, s.base_url, _memory(memory[s.id]), s.created) for s in running]
+        print_table([("id", "engine", "format", "status", "address", "memory", "since")], rows)
+    fields = ("id", "model", "engine", "format", "status", "base_url", "created", "keep")
     print_json(options, [{**{f: getattr(s, f) for f in fields}, "memory_bytes": memory[s.id]} for s in running])
 
 

@@ -207,11 +207,15 @@ class Deployment:
             client.close()
 
     def __repr__(self) -> str:
-        return f"<Deployment {self.id} of {self._state.model} on {self._state.engine} at {self.endpoint.base_url}>"
+        state = self._state
+        return f"<Deployment {self.id} of {state.model} ({state.format}) on {state.engine} at {state.base_url}>"
 
 
 def attach(name: str, *, grace_s: float = 0.0) -> Deployment:
-    """Use a deployment that already runs, by its id or its model's name; raises UnknownName."""
+    """Use a deployment that already runs, by its id or its model's name.
+
+    Raises UnknownName, and UsageError where several deployments of the model run.
+    """
     state = registry.find(name)
     return Deployment(state, leases.Lease(state, grace_s=grace_s))
 
@@ -354,7 +358,8 @@ def _wait_until_ready(state: State, watchdog: subprocess.Popen[bytes], progress:
         if watchdog.poll() is not None:
             raise failures.watchdog_lost(state)
         if progress:
-            progress(None, f"starting {state.model} on {state.engine}: {time.monotonic() - started:.0f} s")
+            waited = time.monotonic() - started
+            progress(None, f"starting {state.model} ({state.format}) on {state.engine}: {waited:.0f} s")
         time.sleep(0.02)
 
 

@@ -12,7 +12,7 @@ from workbench.deployment import failures
 from workbench.deployment import lease as leases
 from workbench.deployment import state as states
 from workbench.deployment.state import State
-from workbench.errors import UnknownName
+from workbench.errors import UnknownName, UsageError
 
 LOG_DAYS = 7
 GIVE_BACK_S = 40.0
@@ -36,12 +36,15 @@ def deployments() -> list[State]:
 
 
 def find(name: str) -> State:
-    """The deployment with this id, or the newest one of this model; raises UnknownName."""
+    """The deployment with this id, or the only one of this model; raises UnknownName or UsageError."""
     living = deployments()
-    for state in reversed(living):
-        if name in (state.id, state.model):
-            return state
-    raise UnknownName("running deployment", name, [s.id for s in living] + [s.model for s in living])
+    found = [state for state in living if state.id == name] or [state for state in living if state.model == name]
+    if not found:
+        raise UnknownName("running deployment", name, [s.id for s in living] + [s.model for s in living])
+    if len(found) > 1:
+        each = ", ".join(f"{state.id} ({state.engine}, {state.format}, port {state.port})" for state in found)
+        raise UsageError(f"{len(found)} deployments of {name} run: {each}.", fix="Name one of them.")
+    return found[0]
 
 
 def stop(name: str) -> State:

@@ -160,6 +160,20 @@ def test_dying_after_loading(fake_plan: MakePlan) -> None:
             list(deployment.chat("hello"))
 
 
+def test_what_was_to_stay_and_died_is_never_joined_and_gives_way_to_the_next(fake_plan: MakePlan) -> None:
+    first = workbench.deploy(fake_plan(), keep=True)
+    os.kill(first.state.server_pid, signal.SIGKILL)
+    assert wait_until(lambda: first.state.status == states.DIED, 5)
+    assert first.pids() == []
+    first.release()
+    assert [state.status for state in workbench.deployments()] == [states.DIED]
+    with workbench.deploy(fake_plan(), keep=True) as second:
+        assert second.id != first.id
+        assert [state.id for state in workbench.deployments()] == [second.id]
+        second.stop()
+    assert workbench.deployments() == []
+
+
 def test_dying_in_mid_stream_keeps_what_came(fake_plan: MakePlan) -> None:
     received = []
     with workbench.deploy(fake_plan(die_after_tokens=3)) as deployment:

@@ -181,15 +181,22 @@ def deploy(options: argparse.Namespace) -> None:
 
 def ps(options: argparse.Namespace) -> None:
     from workbench import deployment, machine
+    from workbench.deployment import failures
 
     running = deployment.deployments()
     found = {state.id: machine.memory_bytes(state.server_pids()) for state in running}
     memory = {name: one.bytes if one else None for name, one in found.items()}  # None: nobody may look at it
     if not options.json:
-        rows = [(s.id, s.engine, s.format, s.status, s.base_url, _memory(memory[s.id]), s.created) for s in running]
+        rows = [
+            (s.id, s.engine, s.format, f"died: {failures.death(s)}" if s.failure else s.status, s.base_url,
+             "none" if s.failure else _memory(memory[s.id]), s.created) for s in running
+        ]  # fmt: skip
         print_table([("id", "engine", "format", "status", "address", "memory", "since")], rows)
     fields = ("id", "model", "engine", "format", "status", "base_url", "created", "keep")
-    print_json(options, [{**{f: getattr(s, f) for f in fields}, "memory_bytes": memory[s.id]} for s in running])
+    print_json(options, [
+        {**{f: getattr(s, f) for f in fields}, "memory_bytes": memory[s.id], "reason": failures.death(s)}
+        for s in running
+    ])  # fmt: skip
 
 
 def _memory(size: int | None) -> str:

@@ -214,9 +214,11 @@ class Deployment:
 def attach(name: str, *, grace_s: float = 0.0) -> Deployment:
     """Use a deployment that already runs, by its id or its model's name.
 
-    Raises UnknownName, and UsageError where several deployments of the model run.
+    Raises UnknownName, UsageError where several deployments of the model run, and ServerDied for one that died.
     """
     state = registry.find(name)
+    if state.failure:
+        raise failures.gone(state)
     return Deployment(state, leases.Lease(state, grace_s=grace_s))
 
 
@@ -248,6 +250,8 @@ def deploy(
             return running
         plan.check_fits()
         plan = _with_weights(plan, progress)
+        if keep:
+            registry.forget_dead(key)
         for _ in range(0 if port else PORT_ATTEMPTS - 1):  # a free port may be taken a moment later
             with suppress(PortTaken):
                 return _start(plan, key, terms, progress)

@@ -31,12 +31,15 @@ def tour(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from workbench import deployment
+    from workbench.deployment import limits
 
     if options.json and options.prompt is None:
         raise UsageError("--json needs a prompt.", fix="Give one, or leave --json out to chat.")
+    asked = {} if options.prompt is None else {"messages": _messages(options, options.prompt)}
+    limits.check({**asked, **_sampling(options)})
     with (
         Status(quiet=options.json) as status,
-        deployment.deploy(make_plan(options, status), progress=status) as running,
+        deployment.deploy(_plan_to(options, status, "chat"), progress=status) as running,
     ):
         if options.prompt is None:
             return _converse(running, options, status)
@@ -119,7 +122,7 @@ def transcribe(options: argparse.Namespace) -> None:
     checked(options.recording)  # before a model is fetched for nothing
     with (
         Status(quiet=options.json) as status,
-        deployment.deploy(make_plan(options, status), progress=status) as running,
+        deployment.deploy(_plan_to(options, status, "transcribe"), progress=status) as running,
     ):
         asked = {name: getattr(options, name) for name in ("language", "prompt") if getattr(options, name)}
         found = running.transcribe(options.recording, progress=status, **asked)
@@ -138,7 +141,7 @@ def imagine(options: argparse.Namespace) -> None:
     files = _files(options.output, options.images)
     with (
         Status(quiet=options.json) as status,
-        deployment.deploy(make_plan(options, status), progress=status) as running,
+        deployment.deploy(_plan_to(options, status, "imagine"), progress=status) as running,
     ):
         asked = {name: getattr(options, name) for name in ("negative_prompt", "steps", "guidance", "seed", "scheduler")}
         found = running.imagine(options.prompt, size=options.size, images=options.images, progress=status, **asked)
@@ -245,7 +248,7 @@ def evaluate(options: argparse.Namespace) -> None:
     chosen, allowed = code.first(options.problems), options.run_generated_code
     asked = {"samples": options.samples, "temperature": options.temperature, "mode": options.mode}
     code.check(chosen, **asked, run_generated_code=allowed)
-    with Status() as status, deployment.deploy(make_plan(options, status), progress=status) as running:
+    with Status() as status, deployment.deploy(_plan_to(options, status, options.mode), progress=status) as running:
         result = code.evaluate(running, chosen, **asked, run_generated_code=allowed, progress=status)
     if not options.json:
         print(text.evaluation(result))
@@ -289,6 +292,15 @@ def dashboards(options: argparse.Namespace) -> None:
     from workbench.ui import dashboards
 
     dashboards.serve(options.notebook, port=options.port, open_browser=not options.no_browser)
+
+
+def _plan_to(options: argparse.Namespace, status: Status, wanted: str) -> Any:
+    """The plan, of a model that can do what is wanted: chat, complete, transcribe or imagine."""
+    from workbench.deployment import limits
+
+    plan = make_plan(options, status)
+    limits.check_use(plan.model.name, plan.engine.capabilities, wanted)
+    return plan
 
 
 def make_plan(options: argparse.Namespace, progress: Callable[[float | None, str], None] | None = None) -> Any:

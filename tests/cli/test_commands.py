@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.cli.conftest import Command
+from tests.deployment.conftest import wait_until
+from workbench import deployment
 from workbench.cli.output import Status
+from workbench.errors import ServerDied
 from workbench.evidence.ledger import Ledger
 from workbench.machine import Machine
 
@@ -59,11 +67,23 @@ def test_memory_that_nobody_may_look_at_is_unknown(
 
 def test_a_deployment_from_start_to_stop(command: Command, tiny: Path) -> None:
     made = command("deploy", tiny, *FAKE, "--json").json
-    assert list(made) == ["id", "base_url", "api_key", "model"]
+    assert list(made) == ["id", "base_url", "api_key", "model", "engine", "format"]
     assert made["base_url"].startswith("http://127.0.0.1:")
     (listed,) = command("ps", "--json").json
-    assert list(listed) == ["id", "model", "engine", "status", "base_url", "created", "keep", "memory_bytes"]
+    assert list(listed) == [
+        "id",
+        "model",
+        "engine",
+        "format",
+        "status",
+        "base_url",
+        "created",
+        "keep",
+        "memory_bytes",
+        "reason",
+    ]
     assert (listed["id"], listed["status"], listed["keep"]) == (made["id"], "ready", True)
+    assert (listed["engine"], listed["format"]) == (made["engine"], made["format"]) == ("fake", "Q8_0")
     assert listed["memory_bytes"] > 0
     assert made["api_key"] not in command("ps").out
     assert "fake engine" in command("logs", made["id"]).out
@@ -74,12 +94,54 @@ def test_a_deployment_from_start_to_stop(command: Command, tiny: Path) -> None:
 
 def test_deploy_says_how_to_use_and_to_end_it(command: Command, tiny: Path) -> None:
     done = command("deploy", tiny, *FAKE)
+    assert " (fake, Q8_0) answers at http://127.0.0.1:" in done.out
+    assert " (Q8_0) on fake" in done.err
     assert "export OPENAI_BASE_URL=http://127.0.0.1:" in done.out
     assert "export OPENAI_API_KEY=" in done.out
     assert "It runs until: " in done.out
     assert "workbench stop Tiny-" in done.out
     assert command("stop", "--all").out.endswith("stopped\n")
     assert command("stop", "--all").out == "nothing was running\n"
+
+
+def test_of_several_deployments_of_a_model_none_is_taken_for_the_one_meant(command: Command, tiny: Path) -> None:
+    made = [command("deploy", tiny, *FAKE, "--threads", 1, "--port", port, "--json").json for port in free_ports(2)]
+    each = [f"{one['id']} (fake, Q8_0, port {urlsplit(one['base_url']).port})" for one in made]
+    for name in ("stop", "logs"):
+        done = command(name, "Tiny")
+        assert (done.status, done.out) == (2, "")
+        assert "2 deployments of Tiny run: " in done.err
+        assert all(one in done.err for one in each)
+    assert command("logs", made[0]["id"]).status == 0
+    assert command("stop", made[0]["id"]).status == 0
+    assert command("stop", "Tiny").out == f"{made[1]['id']} stopped\n"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
+
+
+def test_a_deployment_that_was_to_stay_and_died_is_there_until_it_is_stopped(command: Command, tiny: Path) -> None:
+    made = command("deploy", tiny, *FAKE, "--json").json
+    (state,) = deployment.deployments()
+    os.kill(state.server_pid, signal.SIGKILL)
+    assert wait_until(lambda: not state.watchdog_lives(), 5)
+    (listed,) = command("ps", "--json").json
+    assert (listed["id"], listed["status"], listed["memory_bytes"]) == (made["id"], "died", None)
+    assert listed["reason"].startswith("ended by SIGKILL at 20")
+    assert f"died: {listed['reason']}" in command("ps").out
+    assert "fake engine" in command("logs", made["id"]).out
+    assert "fake engine" in command("logs", "Tiny").out
+    with pytest.raises(ServerDied, match="ended by SIGKILL"):
+        deployment.attach("Tiny")
+    again = command("deploy", tiny, *FAKE, "--threads", 1, "--port", free_ports(1)[0], "--json").json
+    assert [one["status"] for one in command("ps", "--json").json] == ["died", "ready"]
+    assert command("stop", "Tiny").out == f"{again['id']} stopped\n"  # the one that runs
+    assert command("stop", "Tiny").out == f"{made['id']} stopped\n"
+    assert command("ps", "--json").json == []
 
 
 def test_no_lines_of_a_log_are_no_lines(command: Command, tiny: Path) -> None:

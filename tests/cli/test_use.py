@@ -230,6 +230,36 @@ def test_a_conversation_is_not_json(command: Command, tiny: Path, home: Path) ->
     assert not (home / "data" / "ledger.sqlite").exists()  # nothing was started
 
 
+@pytest.mark.usefixtures("calm")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((" ", "--max-tokens", 0), "max_tokens is 0. Choose a number between 1 and"),
+        (("hi", "--temperature", 99), "temperature is 99.0. Choose a number between 0 and 2."),
+        (("",), "no message has any text. Ask something."),
+        (("--top-p", 2), "top_p is 2.0"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_starts_nothing(
+    command: Command, tiny: Path, home: Path, words: tuple[object, ...], said: str
+) -> None:
+    done = command("run", tiny, *words, "--engine", "fake")
+    assert (done.status, done.out) == (2, "")
+    assert said in done.err
+    assert not (home / "data" / "ledger.sqlite").exists()
+
+
+@pytest.mark.usefixtures("calm")
+@pytest.mark.parametrize("words", [("transcribe", __file__, "--model"), ("imagine", "a cat", "--model")])
+def test_a_model_of_another_kind_starts_nothing(
+    command: Command, tiny: Path, home: Path, words: tuple[str, ...]
+) -> None:
+    done = command(*words, tiny, "--engine", "fake")
+    assert (done.status, done.out) == (2, "")
+    assert "Tiny answers in text. Use `workbench run Tiny QUESTION`, in Python `chat`." in done.err
+    assert not (home / "data" / "ledger.sqlite").exists()
+
+
 def test_stop_wants_to_know_what(command: Command) -> None:
     for argv in (["stop"], ["stop", "one", "--all"]):
         done = command(*argv)

@@ -71,6 +71,15 @@ def test_the_key_is_in_no_command_line(fake_plan: MakePlan) -> None:
         assert not any(deployment.endpoint.api_key in line for line in lines)
 
 
+def test_what_is_shown_of_a_deployment_names_engine_and_format_and_not_the_key(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan()) as deployment:
+        shown = [repr(one) for one in (deployment, workbench.deployments(), deployment.endpoint)]
+        assert not any(deployment.endpoint.api_key in one for one in shown)
+        quantization = deployment.plan_dict["quantization"]
+        assert f"little ({quantization}) on fake at " in shown[0]
+        assert f"{deployment.id}: fake, {quantization}, ready at {deployment.endpoint.base_url}" in shown[1]
+
+
 def test_state_is_private(fake_plan: MakePlan, home: Path) -> None:
     with workbench.deploy(fake_plan()) as deployment:
         path = home / "state" / "deployments" / f"{deployment.id}.json"
@@ -149,6 +158,20 @@ def test_dying_after_loading(fake_plan: MakePlan) -> None:
         assert survivors(deployment.id) == []
         with pytest.raises(ServerDied, match="exit code 3"):
             list(deployment.chat("hello"))
+
+
+def test_what_was_to_stay_and_died_is_never_joined_and_gives_way_to_the_next(fake_plan: MakePlan) -> None:
+    first = workbench.deploy(fake_plan(), keep=True)
+    os.kill(first.state.server_pid, signal.SIGKILL)
+    assert wait_until(lambda: first.state.status == states.DIED, 5)
+    assert first.pids() == []
+    first.release()
+    assert [state.status for state in workbench.deployments()] == [states.DIED]
+    with workbench.deploy(fake_plan(), keep=True) as second:
+        assert second.id != first.id
+        assert [state.id for state in workbench.deployments()] == [second.id]
+        second.stop()
+    assert workbench.deployments() == []
 
 
 def test_dying_in_mid_stream_keeps_what_came(fake_plan: MakePlan) -> None:
@@ -404,8 +427,10 @@ def test_a_stranger_that_takes_the_port_gets_neither_prompt_nor_key(fake_plan: M
         assert wait_until(lambda: deployment.state.status == states.DIED, 5)
         with socket.create_server(("127.0.0.1", port)) as stranger:
             stranger.settimeout(0.3)
-            numbers = r"memory runs out: 14 MiB predicted, [\d.]+ GiB free before, [\d.]+ GiB free now"
-            with pytest.raises(ServerDied, match=rf"ended by SIGKILL, .*{numbers}"):
+            numbers = (
+                r"from outside; memory was not short: 14 MiB predicted, [\d.]+ GiB free before, [\d.]+ GiB free now"
+            )
+            with pytest.raises(ServerDied, match=rf"ended by SIGKILL {numbers}"):
                 list(deployment.chat("my secret"))
             with pytest.raises(TimeoutError):
                 stranger.accept()

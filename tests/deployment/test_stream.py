@@ -291,3 +291,48 @@ def metric(deployment: Deployment, name: str) -> float:
     headers = {"Authorization": f"Bearer {deployment.endpoint.api_key}"}
     text = httpx2.get(f"{deployment.endpoint.root}/metrics", headers=headers).text
     return float(next(line.split()[1] for line in text.splitlines() if line.startswith(f"llamacpp:{name} ")))
+
+
+# -- what is refused before anything is started or sent --------------------------------------------------------
+
+
+def test_a_model_is_asked_for_what_it_does_alone(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan()) as deployment:
+        for ask in (lambda: deployment.imagine("a cat"), lambda: deployment.transcribe(__file__)):
+            with pytest.raises(UsageError, match=r"little answers in text\. Use `workbench run little QUESTION`"):
+                ask()
+        for prompt in (None, 5, {"role": "user"}):
+            with pytest.raises(UsageError, match=r"The prompt is .*Give a text"):
+                deployment.chat(prompt)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="The prompt is None"):
+            deployment.complete(None)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="'two' repeats were asked for"):
+            workbench.measure(deployment, repeats="two")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("capability", "wanted", "said"),
+    [
+        ("transcribe", "chat", "whisper transcribes. Use `workbench transcribe FILE --model whisper`"),
+        ("imagine", "complete", "whisper makes pictures. Use `workbench imagine TEXT --model whisper`"),
+    ],
+)
+def test_what_a_model_of_another_kind_does(capability: str, wanted: str, said: str) -> None:
+    limits.check_use("whisper", {capability}, capability)
+    with pytest.raises(UsageError, match=said):
+        limits.check_use("whisper", {capability}, wanted)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_tokens": 3}, "deploy has no option 'max_tokens'. Known: model, machine, "),
+        ({"context": "2048"}, "context is '2048'. Give a whole number."),
+        ({"concurrency": 1.5}, "concurrency is 1.5"),
+        ({"model": None}, "The model is None. Give a name"),
+        ({"model": Path("x.gguf")}, "The model is .*Give a name, a path as text, or a plan."),
+    ],
+)
+def test_what_deploy_cannot_mean(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        workbench.deploy(**{"model": "smollm2-135m-instruct", **options})

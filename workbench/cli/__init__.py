@@ -105,7 +105,7 @@ def _add_running(command: Callable[..., argparse.ArgumentParser]) -> None:
     deploy.add_argument("--port", type=_port, help="port on 127.0.0.1 (default: a free one)")
     _add_plan_options(deploy)
 
-    command("ps", running.ps, "The deployments that run.")
+    command("ps", running.ps, "The deployments that run, and how those ended that were to stay and died.")
     logs = command("logs", running.logs, "The last lines a deployment's server wrote.")
     logs.add_argument("deployment", help="id or model name")
     logs.add_argument("--lines", type=int, default=50)

@@ -31,12 +31,15 @@ def tour(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from workbench import deployment
+    from workbench.deployment import limits
 
     if options.json and options.prompt is None:
         raise UsageError("--json needs a prompt.", fix="Give one, or leave --json out to chat.")
+    asked = {} if options.prompt is None else {"messages": _messages(options, options.prompt)}
+    limits.check({**asked, **_sampling(options)})
     with (
         Status(quiet=options.json) as status,
-        deployment.deploy(make_plan(options, status), progress=status) as running,
+        deployment.deploy(_plan_to(options, status, "chat"), progress=status) as running,
     ):
         if options.prompt is None:
             return _converse(running, options, status)
@@ -119,7 +122,7 @@ def transcribe(options: argparse.Namespace) -> None:
     checked(options.recording)  # before a model is fetched for nothing
     with (
         Status(quiet=options.json) as status,
-        deployment.deploy(make_plan(options, status), progress=status) as running,
+        deployment.deploy(_plan_to(options, status, "transcribe"), progress=status) as running,
     ):
         asked = {name: getattr(options, name) for name in ("language", "prompt") if getattr(options, name)}
         found = running.transcribe(options.recording, progress=status, **asked)
@@ -138,7 +141,7 @@ def imagine(options: argparse.Namespace) -> None:
     files = _files(options.output, options.images)
     with (
         Status(quiet=options.json) as status,
-        deployment.deploy(make_plan(options, status), progress=status) as running,
+        deployment.deploy(_plan_to(options, status, "imagine"), progress=status) as running,
     ):
         asked = {name: getattr(options, name) for name in ("negative_prompt", "steps", "guidance", "seed", "scheduler")}
         found = running.imagine(options.prompt, size=options.size, images=options.images, progress=status, **asked)
@@ -167,27 +170,36 @@ def deploy(options: argparse.Namespace) -> None:
     with Status() as status:
         running = deployment.deploy(make_plan(options, status), keep=True, port=options.port, progress=status)
     running.release()
-    endpoint = running.endpoint
+    endpoint, state = running.endpoint, running.state
     if not options.json:
-        print(f"{running.id} answers at {endpoint.base_url} as {endpoint.served_model}\n")
+        what = f"{running.id} ({state.engine}, {state.format})"
+        print(f"{what} answers at {endpoint.base_url} as {endpoint.served_model}\n")
         print(f"export OPENAI_BASE_URL={endpoint.base_url}\nexport OPENAI_API_KEY={endpoint.api_key}\n")
         print(f"It runs until: {text.command('stop')} {running.id}")
     print_json(options, {
         "id": running.id, "base_url": endpoint.base_url, "api_key": endpoint.api_key, "model": endpoint.served_model,
+        "engine": state.engine, "format": state.format,
     })  # fmt: skip
 
 
 def ps(options: argparse.Namespace) -> None:
     from workbench import deployment, machine
+    from workbench.deployment import failures
 
     running = deployment.deployments()
     found = {state.id: machine.memory_bytes(state.server_pids()) for state in running}
     memory = {name: one.bytes if one else None for name, one in found.items()}  # None: nobody may look at it
     if not options.json:
-        rows = [(s.id, s.engine, s.status, s.base_url, _memory(memory[s.id]), s.created) for s in running]
-        print_table([("id", "engine", "status", "address", "memory", "since")], rows)
-    fields = ("id", "model", "engine", "status", "base_url", "created", "keep")
-    print_json(options, [{**{f: getattr(s, f) for f in fields}, "memory_bytes": memory[s.id]} for s in running])
+        rows = [
+            (s.id, s.engine, s.format, f"died: {failures.death(s)}" if s.failure else s.status, s.base_url,
+             "none" if s.failure else _memory(memory[s.id]), s.created) for s in running
+        ]  # fmt: skip
+        print_table([("id", "engine", "format", "status", "address", "memory", "since")], rows)
+    fields = ("id", "model", "engine", "format", "status", "base_url", "created", "keep")
+    print_json(options, [
+        {**{f: getattr(s, f) for f in fields}, "memory_bytes": memory[s.id], "reason": failures.death(s)}
+        for s in running
+    ])  # fmt: skip
 
 
 def _memory(size: int | None) -> str:
@@ -236,7 +248,7 @@ def evaluate(options: argparse.Namespace) -> None:
     chosen, allowed = code.first(options.problems), options.run_generated_code
     asked = {"samples": options.samples, "temperature": options.temperature, "mode": options.mode}
     code.check(chosen, **asked, run_generated_code=allowed)
-    with Status() as status, deployment.deploy(make_plan(options, status), progress=status) as running:
+    with Status() as status, deployment.deploy(_plan_to(options, status, options.mode), progress=status) as running:
         result = code.evaluate(running, chosen, **asked, run_generated_code=allowed, progress=status)
     if not options.json:
         print(text.evaluation(result))
@@ -280,6 +292,15 @@ def dashboards(options: argparse.Namespace) -> None:
     from workbench.ui import dashboards
 
     dashboards.serve(options.notebook, port=options.port, open_browser=not options.no_browser)
+
+
+def _plan_to(options: argparse.Namespace, status: Status, wanted: str) -> Any:
+    """The plan, of a model that can do what is wanted: chat, complete, transcribe or imagine."""
+    from workbench.deployment import limits
+
+    plan = make_plan(options, status)
+    limits.check_use(plan.model.name, plan.engine.capabilities, wanted)
+    return plan
 
 
 def make_plan(options: argparse.Namespace, progress: Callable[[float | None, str], None] | None = None) -> Any:

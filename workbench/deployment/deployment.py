@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import secrets
 import socket
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -20,14 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from workbench import folders, models, planning
-from workbench.deployment import failures, registry
+from workbench import engines, folders, models, planning
+from workbench.deployment import failures, limits, registry
 from workbench.deployment import lease as leases
 from workbench.deployment import state as states
 from workbench.deployment.state import State
 from workbench.deployment.stream import Stream
 from workbench.deployment.watchdog import TERMINATE_S, Orders
 from workbench.engines import Endpoint, Engine
+from workbench.engines.apps.engine import Listed
 from workbench.errors import BadModelFile, PortTaken, ServerDied, UsageError, WorkbenchError
 from workbench.evidence import Estimate
 from workbench.evidence.ledger import Ledger
@@ -95,6 +97,9 @@ class Deployment:
         RequestFailed for what the server answers instead, ServerDied when it goes away. Apps do not refuse what does
         not fit: Ollama and text-generation-webui leave out the oldest messages without a word.
         """
+        self._check_use("chat")
+        if isinstance(prompt, Mapping) or not isinstance(prompt, Iterable):
+            raise UsageError(f"The prompt is {prompt!r}.", fix="Give a text, or messages with role and content.")
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if system:
             messages.insert(0, {"role": "system", "content": system})
@@ -120,6 +125,9 @@ class Deployment:
         suffix: what comes after the gap, for models that can fill one in (`infill`). Raises UsageError when this one
         cannot, and what `stream` raises.
         """
+        self._check_use("complete")
+        if not isinstance(prompt, str | list):
+            raise UsageError(f"The prompt is {prompt!r}.", fix="Give a text to be continued.")
         if suffix is not None:
             prompt = self._infill_prompt(prompt, suffix)
         given = {"prompt": prompt, "max_tokens": max_tokens, "temperature": temperature, **options}
@@ -133,6 +141,7 @@ class Deployment:
         """
         from workbench.deployment import transcripts
 
+        self._check_use("transcribe")
         return transcripts.transcribe(self, recording, progress=progress, **options)
 
     def imagine(
@@ -154,8 +163,16 @@ class Deployment:
         """
         from workbench.deployment import pictures
 
+        self._check_use("imagine")
         asked: dict[str, Any] = {"size": size, "images": images, "on_preview": on_preview, "progress": progress}
         return pictures.imagine(self, prompt, **asked, **options)
+
+    @cached_property
+    def _capabilities(self) -> frozenset[str]:
+        return engines.get(self._state.engine).capabilities
+
+    def _check_use(self, wanted: str) -> None:
+        limits.check_use(self._state.model, self._capabilities, wanted)
 
     @property
     def infill(self) -> Infill | None:
@@ -207,12 +224,18 @@ class Deployment:
             client.close()
 
     def __repr__(self) -> str:
-        return f"<Deployment {self.id} of {self._state.model} on {self._state.engine} at {self.endpoint.base_url}>"
+        state = self._state
+        return f"<Deployment {self.id} of {state.model} ({state.format}) on {state.engine} at {state.base_url}>"
 
 
 def attach(name: str, *, grace_s: float = 0.0) -> Deployment:
-    """Use a deployment that already runs, by its id or its model's name; raises UnknownName."""
+    """Use a deployment that already runs, by its id or its model's name.
+
+    Raises UnknownName, UsageError where several deployments of the model run, and ServerDied for one that died.
+    """
     state = registry.find(name)
+    if state.failure:
+        raise failures.gone(state)
     return Deployment(state, leases.Lease(state, grace_s=grace_s))
 
 
@@ -236,6 +259,7 @@ def deploy(
     by default what its engine needs; options: those of `workbench.plan`.
     Raises DoesNotFit, EngineUnavailable, StartFailed and what `workbench.plan` raises.
     """
+    _check_asked(model, options)
     plan = model if isinstance(model, Plan) else planning.plan(model, engine=engine, **options)
     terms = _Terms(keep, grace_s, port, start_timeout_s or plan.engine.start_timeout_s)
     key = _share_key(plan, port)
@@ -244,10 +268,25 @@ def deploy(
             return running
         plan.check_fits()
         plan = _with_weights(plan, progress)
+        if keep:
+            registry.forget_dead(key)
         for _ in range(0 if port else PORT_ATTEMPTS - 1):  # a free port may be taken a moment later
             with suppress(PortTaken):
                 return _start(plan, key, terms, progress)
         return _start(plan, key, terms, progress)
+
+
+def _check_asked(model: object, options: Mapping[str, Any]) -> None:
+    """Raise UsageError for what `deploy` cannot mean."""
+    if not isinstance(model, str | Plan | models.Model | models.SpeechModel | models.ImageModel | Listed):
+        raise UsageError(f"The model is {model!r}.", fix="Give a name, a path as text, or a plan.")
+    known = inspect.signature(planning.plan).parameters
+    for name in options:
+        if name not in known:
+            raise UsageError(f"deploy has no option {name!r}.", fix=f"Known: {', '.join(known)}.")
+    for name in ("context", "concurrency"):
+        if not isinstance(options.get(name), int | None):
+            raise UsageError(f"{name} is {options[name]!r}.", fix="Give a whole number.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +393,8 @@ def _wait_until_ready(state: State, watchdog: subprocess.Popen[bytes], progress:
         if watchdog.poll() is not None:
             raise failures.watchdog_lost(state)
         if progress:
-            progress(None, f"starting {state.model} on {state.engine}: {time.monotonic() - started:.0f} s")
+            waited = time.monotonic() - started
+            progress(None, f"starting {state.model} ({state.format}) on {state.engine}: {waited:.0f} s")
         time.sleep(0.02)
 
 

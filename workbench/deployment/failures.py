@@ -22,7 +22,7 @@ from workbench.errors import (
     UsageError,
     WorkbenchError,
 )
-from workbench.machine import how_it_ended
+from workbench.machine import ending, how_it_ended
 
 TAIL_LINES = 12
 _BAD_REQUESTS, _BUSY = (400, 404, 413, 422), (429, 503)
@@ -46,6 +46,12 @@ def watchdog_lost(state: State) -> StartFailed:
         fix=f"If nothing was said, something killed it. The whole log: {state.log_path}",
         details=tail,
     )
+
+
+def death(state: State) -> str:
+    """How a deployment that died ended, and when, in a few words; "" for one that lives."""
+    code = state.failure.get("exit_code")
+    return f"{ending(code)} at {state.failure['at']}" if code is not None else ""
 
 
 def left_behind(state: State) -> StopFailed:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import socket
+from contextlib import suppress
 from weakref import WeakSet
 
+from workbench.deployment import state as states
 from workbench.deployment.state import State
 from workbench.errors import ServerDied, StopFailed
 
@@ -48,13 +50,14 @@ class Lease:
 
 
 def stop(state: State) -> None:
-    """End a deployment for all its users and wait until it is gone; raises StopFailed if that takes too long."""
-    try:
-        connection = _request(state, {"op": "stop"})
-    except ServerDied:
-        return
-    with connection:
+    """End a deployment for all its users and wait until it is gone; raises StopFailed if that takes too long.
+
+    Of one that died and was kept as a record, the record goes.
+    """
+    with suppress(ServerDied), _request(state, {"op": "stop"}) as connection:
         _wait_closed(connection, state)
+    if (left := states.load(state.path)) and left.status == states.DIED:
+        left.remove()
 
 
 def _drop_in_child() -> None:

@@ -6,7 +6,7 @@ Our own server has the same limit on sizes; this module loads nothing, so that b
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,13 @@ MOST_TOKENS: Final = 2**31 - 1  # servers count in 32 bits
 _SAMPLING: Final[Mapping[str, tuple[int, int]]] = {
     "temperature": (0, 2), "top_p": (0, 1), "max_tokens": (1, MOST_TOKENS), "max_completion_tokens": (1, MOST_TOKENS),
 }  # fmt: skip
+
+#: What a model does that an engine of this capability runs, and how it is used.
+_USES: Final[Mapping[str, tuple[str, str]]] = {
+    "chat": ("answers in text", "`workbench run {} QUESTION`, in Python `chat`"),
+    "transcribe": ("transcribes", "`workbench transcribe FILE --model {}`, in Python `transcribe`"),
+    "imagine": ("makes pictures", "`workbench imagine TEXT --model {}`, in Python `imagine`"),
+}
 
 
 def most_body_bytes(context: int) -> int:
@@ -57,6 +64,14 @@ def check(fields: Mapping[str, Any]) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
             raise UsageError(f"{name} is {value!r}.", fix=f"Choose a number between {least} and {most}.")
+
+
+def check_use(model: str, capabilities: Collection[str], wanted: str) -> None:
+    """Raise UsageError for a model of another kind; wanted: chat, complete, transcribe or imagine."""
+    if wanted in capabilities:
+        return
+    does, use = next(told for one, told in _USES.items() if one in capabilities)
+    raise UsageError(f"{model} {does}.", fix=f"Use {use.format(model)}.")
 
 
 def held_to(context: int, tokenizer: Path, fields: Mapping[str, Any]) -> dict[str, Any]:

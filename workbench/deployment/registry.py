@@ -12,36 +12,42 @@ from workbench.deployment import failures
 from workbench.deployment import lease as leases
 from workbench.deployment import state as states
 from workbench.deployment.state import State
-from workbench.errors import UnknownName
+from workbench.errors import UnknownName, UsageError
 
 LOG_DAYS = 7
 GIVE_BACK_S = 40.0
 
 
 def deployments() -> list[State]:
-    """Every deployment of this system that lives, oldest first. Strays of dead watchdogs are ended on the way.
+    """Every deployment of this system that lives, or was to stay and died, oldest first. Strays of dead watchdogs are
+    ended on the way.
 
     A home that several systems or containers share holds deployments of others too; they are left alone.
     """
-    living = []
+    found = []
     for state in states.all_states():
         if state.host != states.this_host():
             continue
-        if state.watchdog_lives():
-            living.append(state)
+        if state.watchdog_lives() or (state.keep and state.status == states.DIED):
+            found.append(state)
         else:
             sweep(state)
     _remove_old_logs()
-    return living
+    return found
 
 
 def find(name: str) -> State:
-    """The deployment with this id, or the newest one of this model; raises UnknownName."""
-    living = deployments()
-    for state in reversed(living):
-        if name in (state.id, state.model):
-            return state
-    raise UnknownName("running deployment", name, [s.id for s in living] + [s.model for s in living])
+    """The deployment with this id, or the only one of this model; raises UnknownName or UsageError."""
+    known = deployments()
+    found = [state for state in known if state.id == name] or [state for state in known if state.model == name]
+    found = [state for state in found if not state.failure] or found  # one that lives before those that died
+    if not found:
+        raise UnknownName("running deployment", name, [s.id for s in known] + [s.model for s in known])
+    if len(found) > 1:
+        each = ", ".join(f"{state.id} ({state.engine}, {state.format}, port {state.port})" for state in found)
+        what = "died" if found[0].failure else "run"
+        raise UsageError(f"{len(found)} deployments of {name} {what}: {each}.", fix="Name one of them.")
+    return found[0]
 
 
 def stop(name: str) -> State:
@@ -63,6 +69,13 @@ def logs(name: str, lines: int = 50) -> str:
     """The last lines a deployment's server wrote, by id or model name; also of one that failed within a week."""
     log = states.folder() / f"{Path(name).name}.log"
     return failures.log_tail(log if log.exists() else find(name).log_path, lines)
+
+
+def forget_dead(share_key: str) -> None:
+    """Remove what is kept of deployments that died and could have served the same users."""
+    for state in deployments():
+        if state.share_key == share_key and state.status == states.DIED and not state.control:
+            state.remove()
 
 
 def sweep(state: State) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -35,7 +36,8 @@ class State:
     app_port: of the app that serves the model, whose processes count as the deployment's; 0 for a server of our own;
     tokenizer: the file by which requests are held to the context before they are sent, "" for a server that does so
     itself.
-    `failure` is set when `status` is failed or died: kind (port_taken, exited, timeout, supervisor), text, exit_code.
+    `failure` is set when `status` is failed or died: kind (port_taken, exited, timeout, supervisor), text, exit_code,
+    at (when).
     """
 
     id: str
@@ -73,6 +75,16 @@ class State:
         return folder() / f"{self.id}.log"
 
     @property
+    def format(self) -> str:
+        """Of the weights, as the plan names it."""
+        return str(self.plan.get("quantization") or "")
+
+    @property
+    def port(self) -> int:
+        """Where it answers."""
+        return urlsplit(self.base_url).port or 0
+
+    @property
     def context(self) -> int:
         """Tokens of prompt and answer together; 0 for a model that has no context."""
         return int(self.plan["settings"]["context"])
@@ -86,16 +98,30 @@ class State:
 
     def remove(self) -> None:
         """Delete the state file; the log goes too unless something failed."""
-        if self.control:
-            shutil.rmtree(Path(self.control).parent, ignore_errors=True)
+        self._close_control()
         self.path.unlink(missing_ok=True)
         if not self.failure:
             self.log_path.unlink(missing_ok=True)
 
+    def retire(self) -> None:
+        """Leave the state file as a record of a deployment that was to stay and died; `remove` forgets it."""
+        self._close_control()
+        self.update(control="").save()
+
+    def _close_control(self) -> None:
+        if self.control:
+            shutil.rmtree(Path(self.control).parent, ignore_errors=True)
+
+    def __repr__(self) -> str:
+        """Without the key: what a notebook shows is often passed on."""
+        return f"<State of {self.id}: {self.engine}, {self.format}, {self.status} at {self.base_url}>"
+
     def root_pid(self) -> int:
-        """The server, or the app that serves; 0 before it was started, and for an app of another user: the system tells
-        whose port it is to nobody else.
+        """The server, or the app that serves; 0 before it was started, after it died, and for an app of another user:
+        the system tells whose port it is to nobody else.
         """
+        if self.failure:
+            return 0
         if not self.app_port:
             return self.server_pid
         from workbench.machine import listener  # for those who look at a deployment; the watchdog never does

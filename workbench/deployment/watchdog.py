@@ -27,6 +27,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
@@ -276,16 +277,20 @@ class Watchdog:
         """Record what went wrong and end the tree; the state stays until those who hold a lease have seen it."""
         self._end_tree()
         self._dispatch(0)  # the last words of the server
-        self._save(status=status, failure={"kind": kind, "text": text, "exit_code": self.exit_code})
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._save(status=status, failure={"kind": kind, "text": text, "exit_code": self.exit_code, "at": at})
 
     def _end(self) -> None:
         self._end_tree()  # before anything that a disk could refuse
         self._dispatch(0)  # the last words of the server
         stays = self.exit_code == NOT_GIVEN_BACK or self.killed_beside_app
-        if stays:  # so that the log is kept
+        if stays and not self.state.failure:  # so that the log is kept
             self.state = self.state.update(failure={"kind": "not_given_back", "text": "", "exit_code": self.exit_code})
         with suppress(OSError):
-            self.state.remove()
+            if self.state.keep and self.state.status == states.DIED:  # nobody may have been there to see it
+                self.state.retire()
+            else:
+                self.state.remove()
         for connection in self.leaving:
             if stays:
                 with suppress(OSError):

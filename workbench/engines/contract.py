@@ -122,7 +122,7 @@ class Endpoint:
     """Where a deployment answers: an OpenAI-compatible `base_url`, its key, and the model name it accepts."""
 
     base_url: str
-    api_key: str
+    api_key: str = field(repr=False)
     served_model: str
 
     @property

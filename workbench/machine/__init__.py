@@ -10,7 +10,7 @@ from workbench.machine.compatibility import Finding, judge
 from workbench.machine.described import describe
 from workbench.machine.description import BUSY_CORES, Accelerator, Calibration, Cpu, Disk, Machine, Memory
 from workbench.machine.detection import from_raw
-from workbench.machine.endings import how_it_ended
+from workbench.machine.endings import ending, how_it_ended
 from workbench.machine.probing import probe, raw
 from workbench.machine.processes import (
     BusyMeter,
@@ -44,6 +44,7 @@ __all__ = [
     "cpu_seconds",
     "descendants",
     "describe",
+    "ending",
     "exposed_addresses",
     "from_raw",
     "how_it_ended",

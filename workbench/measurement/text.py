@@ -164,8 +164,8 @@ def _named(deployment: Deployment, peak: Measured | None) -> dict[str, Measured]
 
 def check_repeats(repeats: int) -> None:
     """Raise UsageError for a number of repeats that cannot be measured."""
-    if repeats < 1:
-        raise UsageError(f"{repeats} repeats were asked for.", fix="Ask for at least 1; 5 show how much they vary.")
+    if not isinstance(repeats, int) or repeats < 1:
+        raise UsageError(f"{repeats!r} repeats were asked for.", fix="Ask for at least 1; 5 show how much they vary.")
 
 
 def _latency(

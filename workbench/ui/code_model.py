@@ -49,7 +49,8 @@ class Target:
 def at_hand() -> list[Target]:
     """Models that can be evaluated here without being named: those that run, and those of the catalog whose file the
     workbench can get, on every engine here that completes text and opens such files."""
-    running = [Target(state.model, state.engine, state.id) for state in workbench.deployments()]
+    there = workbench.deployments()
+    running = [Target(state.model, state.engine, state.id) for state in there if not state.failure]
     able = [name for name in engines.ENGINES if name != engine_choice.TEST_ONLY and _completes(engines.get(name))]
     known = [entry.name for entry in models.known() if entry.asset and entry.task in ("chat", "code")]
     known.sort(key=lambda name: name != MODEL)  # the embedded one first: it is small

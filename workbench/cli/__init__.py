@@ -21,7 +21,7 @@ USES = "chat, long-prompt, batch, memory"  # of workbench.planning.USES, which w
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    options = parser().parse_args(argv)
+    options = _parsed(argv)
     try:
         options.run(options)
     except WorkbenchError as error:
@@ -36,6 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a command; its last argument may also come after options, where argparse does not look for it."""
+    options, left = parser().parse_known_args(argv)
+    late = options.late
+    if len(left) == 1 and late and getattr(options, late) is None and not left[0].startswith("-"):
+        setattr(options, late, left[0])
+    elif left:
+        options.parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return options
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line; its help texts are the documentation of the commands."""
     top = argparse.ArgumentParser(prog="workbench", description="Run open AI models yourself, and know what it takes.")
@@ -45,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.add_argument("--json", action="store_true", help="print JSON")
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, parser=sub, late="")
         return sub
 
     _add_tour(command)
@@ -62,6 +73,7 @@ def _add_tour(command: Callable[..., argparse.ArgumentParser]) -> None:
         "tour", running.tour, "The main job from end to end: plan, deploy, ask, measure, compare costs, report."
     )
     tour.add_argument("model", nargs="?", help="model name or path (default: the embedded one)")
+    tour.set_defaults(late="model")
     tour.add_argument("--question", help="what to ask")
     tour.add_argument("--repeats", type=int, default=5, help="measured requests (default: 5)")
     _add_plan_options(tour, brief=True)
@@ -73,6 +85,7 @@ def _add_running(command: Callable[..., argparse.ArgumentParser]) -> None:
     run = command("run", running.run, "Ask a model once, or chat with it when no prompt is given.")
     run.add_argument("model")
     run.add_argument("prompt", nargs="?")
+    run.set_defaults(late="prompt")
     run.add_argument("--system", help="system prompt")
     _add_sampling_options(run)
     _add_plan_options(run)
@@ -111,6 +124,7 @@ def _add_running(command: Callable[..., argparse.ArgumentParser]) -> None:
     logs.add_argument("--lines", type=int, default=50)
     stop = command("stop", running.stop, "End a deployment for all its users.")
     stop.add_argument("deployment", nargs="?", help="id or model name")
+    stop.set_defaults(late="deployment")
     stop.add_argument("--all", action="store_true", help="end every deployment")
 
 
@@ -131,6 +145,7 @@ def _add_dashboards(command: Callable[..., argparse.ArgumentParser]) -> None:
         "dashboards", running.dashboards, "Open the notebooks as dashboards (Voilà, on this computer only)."
     )
     boards.add_argument("notebook", nargs="?", help="one notebook, such as 00_start_here (default: the list)")
+    boards.set_defaults(late="notebook")
     boards.add_argument("--port", type=_port, help="port on 127.0.0.1")
     boards.add_argument("--no-browser", action="store_true", help="print the address and do not open it")
 

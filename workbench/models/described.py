@@ -54,7 +54,7 @@ def _as_it_comes(name: str) -> AnyModel:
         return get(name) if whole else _from_config_file(path / "config.json", path.name)
     if path.suffix == ".json":
         return _from_config_file(path, path.parent.name or path.stem)
-    if path.suffix == ".gguf" or path.exists():
+    if path.suffix == ".gguf" or path.exists() or name.startswith(("/", "./", "../", "~")):
         return get(name)
     with suppress(UsageError):
         return of_entry(catalog.model(name).name)

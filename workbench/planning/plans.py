@@ -180,7 +180,12 @@ def predict(
 
     What is to be said of the machine's calibration is to be said of every speed that it leads to.
     """
-    reasons += machine.calibration.notes if machine.calibration else ()
+    reasons += tuple(_clause(note) for note in machine.calibration.notes) if machine.calibration else ()
     memory = engine.memory(model, settings, machine)
     speed = engine.speed(model, settings, machine, workload)
     return Plan(model, engine, version, settings, machine, workload, memory, speed, reasons, refused)
+
+
+def _clause(sentence: str) -> str:
+    """A note of the machine as reasons are written: without a capital at its start and a full stop at its end."""
+    return f"{sentence[:1].lower()}{sentence[1:].removesuffix('.')}"

@@ -82,3 +82,9 @@ def test_names_that_nobody_knows() -> None:
         models.describe("llama-3.1-9b")
     with pytest.raises(AssetUnavailable, match="Hub cannot deliver"):
         models.describe("nobody/nothing")
+
+
+@pytest.mark.parametrize("name", ["/no/where", "./nowhere", "~/nowhere-at-all", "../no/where"])
+def test_a_path_that_is_not_there_is_no_name(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be read: No such file or directory"):
+        models.describe(name)

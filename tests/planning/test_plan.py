@@ -261,5 +261,5 @@ def test_a_model_by_name_is_looked_up(machine: Machine, tmp_path: Path) -> None:
 
 def test_a_plan_passes_on_what_is_to_be_said_of_the_calibration(machine: Machine, embedded_model: Model) -> None:
     assert machine.calibration
-    busy = replace(machine, calibration=replace(machine.calibration, notes=("Others were busy.",)))
-    assert "Others were busy." in planning.plan(embedded_model, machine=busy, engine="fake").reasons
+    busy = replace(machine, calibration=replace(machine.calibration, notes=("Others were busy. It is slow.",)))
+    assert "others were busy. It is slow" in planning.plan(embedded_model, machine=busy, engine="fake").reasons

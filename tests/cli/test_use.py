@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.conftest import Command, Done
 from workbench import cli, engines, models
+from workbench.cli import running
 from workbench.machine import Machine
 
 
@@ -143,6 +144,48 @@ def test_a_machine_that_cannot_be(command: Command, calm: Machine, words: tuple[
         assert said in done.err
 
 
+@pytest.mark.usefixtures("calm")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--lossy",), "--lossy goes with --for"),
+        (("--for", "chat", "--device", "X"), "Leave out --device."),
+        (("--for", "chat", "--concurrency", "0"), "Leave out --concurrency."),
+        (("--for", "chat", "--format", "BF16", "--count", "2"), "Leave out --count, --format."),
+        (("--for", "chat", "--engine", "nope"), "There is no engine called 'nope'."),
+        (("--for", "chat", "--context", "-3"), "A context of -3 tokens is too small"),
+        (("--for", "tea"), "There is no use called 'tea'."),
+        (("--concurrency", "0"), "A concurrency of 0 was asked for."),
+    ],
+)
+def test_an_option_of_a_plan_without_effect(command: Command, tiny: Path, words: tuple[str, ...], said: str) -> None:
+    done = command("plan", tiny, *words)
+    assert (done.status, done.out) == (2, "")
+    assert said in done.err
+
+
+@pytest.mark.usefixtures("calm")
+def test_a_setting_of_one_engine_is_refused_for_others(command: Command, tiny: Path) -> None:
+    for words in (("--cache-type", "bf16"), ("--no-flash-attention",)):
+        done = command("deploy", tiny, "--engine", "fake", *words)
+        assert done.status == 2
+        assert "are settings of llama.cpp, and Fake engine" in done.err
+
+
+def test_settings_of_attention_reach_the_plan(calm: Machine, embedded_model_path: Path) -> None:
+    words = [
+        "deploy",
+        str(embedded_model_path),
+        "--engine",
+        "llama.cpp",
+        "--cache-type",
+        "bf16",
+        "--no-flash-attention",
+    ]
+    settings = running.make_plan(cli._parsed(words)).settings
+    assert (settings.cache_type, settings.flash_attention) == ("bf16", False)
+
+
 @pytest.mark.parametrize("size", ["nan", "-1", "0", "much"])
 def test_a_memory_that_cannot_be(command: Command, size: str) -> None:
     done = command("estimate", "llama-3.1-8b", "--device", "RTX 3090", f"--memory-gib={size}")
@@ -181,6 +224,29 @@ def test_words_that_are_no_command(command: Command, words: str) -> None:
     done = command(*words.split())
     assert (done.status, done.out) == (2, "")
     assert done.err.startswith("usage: workbench")
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (("run", "little", "--engine", "fake", "Say hi"), "prompt", "Say hi"),
+        (("run", "little", "Say hi", "--engine", "fake"), "prompt", "Say hi"),
+        (("tour", "--json", "little"), "model", "little"),
+        (("stop", "--json", "one"), "deployment", "one"),
+    ],
+)
+def test_the_last_argument_may_follow_options(words: tuple[str, ...], name: str, value: str) -> None:
+    """argparse does not look for one that may be left out once it has seen an option."""
+    assert getattr(cli._parsed(words), name) == value
+
+
+@pytest.mark.parametrize("words", ["run m hi --engine fake ho", "run m --engine fake Say hi", "run m --frob", "ps one"])
+def test_what_no_command_takes_is_refused_with_the_usage_of_this_one(command: Command, words: str) -> None:
+    name, *rest = words.split()
+    done = command(name, *rest)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"usage: workbench {name} ")
+    assert "error: unrecognized arguments: " in done.err
 
 
 @pytest.mark.parametrize("name", ["plan", "run", "deploy", "measure", "tour"])

@@ -181,10 +181,7 @@ def test_a_file_is_not_rounded_once_more_unless_asked_for(embedded_model: Model,
     assert _formats(found) == {"FP32", "BF16"}
     refused = {one.format: one for one in found.refused}
     assert {"ONNX-int4", "NF4-DQ", "LLM.int8"} <= set(refused)
-    assert refused["ONNX-int4"].reason == (
-        "ONNX-int4 would round the weights to 5 bits; the file has rounded them to 5 already, and losses add up: "
-        "the answers would be worse than the file's."
-    )
+    assert {one.reason for one in found.refused} == {"This would round the file once more, and losses add up."}
     assert "--lossy" in refused["ONNX-int4"].fix
     assert {"ONNX-int4", "NF4-DQ"} <= _formats(pick(embedded_model, machine=machine, engines=engines, lossy=True))
 
@@ -194,7 +191,7 @@ def test_whole_weights_are_rounded_only_where_asked_for(embedded_model: Model, m
     found = pick(replace(embedded_model, quantization="F32"), machine=machine, engines=["transformers"])
     assert {"FP32", "BF16"} <= _formats(found) and "LLM.int8" not in _formats(found)
     (refused,) = (one for one in found.refused if one.format == "LLM.int8")
-    assert refused.reason.startswith("LLM.int8 would round the weights to 8 bits; the file has 32: the answers")
+    assert refused.reason == "This would round the file's weights."
 
 
 def test_a_file_as_it_is_comes_before_the_same_bits_rounded_anew(embedded_model: Model, machine: Machine) -> None:
@@ -209,3 +206,30 @@ def test_json_has_the_reason_and_every_candidate(choose: Any) -> None:
     assert data["use"]["name"] == "chat" and data["reason"]
     assert [one["label"] for one in data["candidates"]] == ["one F32"]
     assert data["candidates"][0]["plan"]["engine"] == "one"
+    assert data["command"].startswith("workbench deploy ")
+    assert data["command"].endswith("little.gguf --engine one --context 2048 --concurrency 1")
+
+
+def test_the_command_of_the_first_plans_the_same(choose: Any) -> None:
+    """Threads of one number alone can be asked for; where they differ they are those chosen without asking."""
+    found = choose([Varied("one", token_s=0.01)], "batch")
+    first = found.candidates[0].plan
+    other = replace(first.settings, flash_attention=False, cache_type="q8_0", threads=2, prefill_threads=2)
+    moved = replace(found.candidates[0], plan=replace(first, settings=other))
+    words = replace(found, candidates=(moved,), model="my model.gguf").command
+    assert words.startswith("deploy 'my model.gguf' --engine one --threads 2 --context 2048 ")
+    assert words.endswith(" --concurrency 8 --cache-type q8_0 --no-flash-attention")
+    assert "--threads" not in replace(found, model="m").command
+    assert replace(found, candidates=()).command == ""
+
+
+def test_what_lies_closer_than_anybody_knows_is_said_to(choose: Any) -> None:
+    near = choose([Stub("one", token_s=0.1), Stub("other", token_s=0.101)])
+    assert near.reason.endswith(": too close to call.")
+    far = choose([Stub("one", token_s=0.1), Stub("other", token_s=0.2)])
+    assert "too close" not in far.reason
+
+
+def test_a_context_that_cannot_be_is_refused_once(choose: Any) -> None:
+    with pytest.raises(UsageError, match="A context of -3 tokens is too small"):
+        choose([Stub("one", token_s=0.1)], context=-3)

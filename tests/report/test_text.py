@@ -9,7 +9,8 @@ from typing import Any
 
 from workbench.evidence import Basis, Estimate
 from workbench.machine import Accelerator, Machine
-from workbench.planning import Refusal, choices
+from workbench.models import Model
+from workbench.planning import Refusal, choices, pick
 from workbench.planning.bound import CALIBRATED
 from workbench.report import Tour, text
 from workbench.report import walkthrough as guidance
@@ -97,3 +98,20 @@ def test_the_end_of_a_tour(story: Tell) -> None:
     assert "OpenAI GPT-4o mini, 2026-11" in shown or "OpenAI GPT-4o mini, date unknown" in shown
     assert "assumed electricity" in shown
     assert shown.endswith(f"Report      r.html\nDashboards  {text.command('dashboards')}")
+
+
+def test_a_pick_says_each_reason_once_and_how_to_start_the_first(machine: Machine, embedded_model: Model) -> None:
+    found = pick(embedded_model, machine=machine, engines=["llama.cpp", "transformers", "onnx-runtime"])
+    lines = text.pick(found).splitlines()
+    assert lines[2].endswith("memory                           threads for prompt, answer")
+    assert [line for line in lines if line.startswith("Refused")] == [
+        "Refused transformers LLM.int8, NF4-DQ; onnx-runtime ONNX-int4: This would round the file once more, and "
+        "losses add up. `--lossy` allows it; compare the answers first."
+    ]
+    assert lines[-1].startswith("Start the first: ") and lines[-1].endswith(found.command)
+
+
+def test_a_pick_for_memory_has_one_column_of_it(machine: Machine, embedded_model: Model) -> None:
+    shown = text.pick(pick(embedded_model, "memory", machine=machine, engines=["llama.cpp"]))
+    assert shown.splitlines()[2].endswith("  threads for prompt, answer")
+    assert shown.splitlines()[2].count("memory") == 1

@@ -97,7 +97,7 @@ def _add_running(command: Callable[..., argparse.ArgumentParser]) -> None:
     heard.add_argument("--language", help="what is spoken, such as en; found out where the model knows several")
     heard.add_argument("--prompt", help="text that comes before, with names as they are written")
     _add_engine_options(heard)
-    heard.set_defaults(context=None, concurrency=1)
+    heard.set_defaults(context=None, concurrency=1, cache_type="f16", flash_attention=True)
 
     seen = command("imagine", running.imagine, "Make pictures of a text.")
     seen.add_argument("prompt", help="what is to be seen")
@@ -111,7 +111,7 @@ def _add_running(command: Callable[..., argparse.ArgumentParser]) -> None:
     seen.add_argument("--images", type=int, default=1, help="how many at once (default: 1)")
     seen.add_argument("--scheduler", default="", help="ddim, dpm++, euler, euler-ancestral, heun, lcm, pndm, unipc")
     _add_engine_options(seen)
-    seen.set_defaults(context=None, concurrency=1)
+    seen.set_defaults(context=None, concurrency=1, cache_type="f16", flash_attention=True)
 
     deploy = command("deploy", running.deploy, "Serve a model in the background until `workbench stop`.")
     deploy.add_argument("model")
@@ -230,7 +230,7 @@ def _add_where_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--format", help="format of the weights, such as Q4_K_M, BF16 or NF4")
     sub.add_argument("--engine", default="auto", help="engine to use (default: all that can)")
     sub.add_argument("--context", type=int, help="tokens of prompt and answer together (default: 2048)")
-    sub.add_argument("--concurrency", type=int, default=1, help="requests served at once (default: 1)")
+    sub.add_argument("--concurrency", type=int, help="requests served at once (default: 1, or what a use has)")
 
 
 def _gib(text: str) -> float:
@@ -249,6 +249,9 @@ def _add_plan_options(sub: argparse.ArgumentParser, *, brief: bool = False) -> N
     sub.add_argument("--context", type=int, help="tokens of prompt and answer together (default: 2048)")
     if not brief:
         sub.add_argument("--concurrency", type=int, default=1, help="requests served at once (default: 1)")
+        sub.add_argument("--cache-type", default="f16", help="element type of llama.cpp's KV cache (default: f16)")
+        about = "have llama.cpp compute attention in plain steps"
+        sub.add_argument("--no-flash-attention", dest="flash_attention", action="store_false", help=about)
 
 
 def _add_engine_options(sub: argparse.ArgumentParser, *, brief: bool = False, note: str = "") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.output import Status, print_json, print_table
@@ -66,6 +66,8 @@ def plan(options: argparse.Namespace) -> None:
 
     if options.use:
         return _pick(options)
+    if options.lossy:
+        raise UsageError("--lossy goes with --for; without it every format is listed.", fix="Leave it out.")
     with Status(quiet=options.json) as status:
         found = planning.choices(models.describe(options.model), machine=_machine(options, status), **_wanted(options))
     if not options.json:
@@ -74,18 +76,24 @@ def plan(options: argparse.Namespace) -> None:
 
 
 def _pick(options: argparse.Namespace) -> None:
-    from workbench import models, planning
+    from workbench import engines, models, planning
     from workbench.evidence.ledger import Ledger
     from workbench.report import text
 
-    if options.device or options.format:
-        raise UsageError("--for ranks what can be started here.", fix="Leave --device and --format out.")
-    wanted = () if options.engine == "auto" else (options.engine,)
+    names = ("device", "count", "memory_gib", "format", "concurrency")
+    given = [
+        f"--{name.replace('_', '-')}" for name in names if getattr(options, name) != (1 if name == "count" else None)
+    ]
+    if given:
+        why = "--for ranks what can be started here, in every format, with as many requests at once as the use has."
+        raise UsageError(why, fix=f"Leave out {', '.join(given)}.")
+    wanted = () if options.engine == "auto" else (engines.get(options.engine).name,)
     with Status(quiet=options.json) as status:
         found = planning.pick(
             models.get_text(options.model), options.use, machine=_machine(options, status), pairs=Ledger().pairs(),
             context=options.context, lossy=options.lossy, engines=wanted,
         )  # fmt: skip
+    found = replace(found, model=options.model)  # as it was typed
     if not options.json:
         print(text.pick(found))
     print_json(options, found.to_dict())
@@ -127,7 +135,8 @@ def walkthrough(options: argparse.Namespace) -> None:
 
 
 def _wanted(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in ("engine", "format", "context", "concurrency")}
+    asked = {name: getattr(options, name) for name in ("engine", "format", "context", "concurrency")}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _machine(options: argparse.Namespace, status: Status) -> Machine:

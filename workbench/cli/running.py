@@ -313,10 +313,17 @@ def make_plan(options: argparse.Namespace, progress: Callable[[float | None, str
     # an app knows its models by names of its own
     in_app = options.engine in (*engines.APPS, *engines.IMAGE_APPS)
     model = options.model if in_app else models.get(options.model, progress=fetched)
-    return planning.plan(
+    plan = planning.plan(
         model, engine=options.engine, format=options.format, context=options.context,
         concurrency=options.concurrency, threads=options.threads, image=_shape(model, options),
+        cache_type=options.cache_type, flash_attention=options.flash_attention,
     )  # fmt: skip
+    if plan.engine.name != "llama.cpp" and (options.cache_type != "f16" or not options.flash_attention):
+        raise UsageError(
+            f"--cache-type and --no-flash-attention are settings of llama.cpp, and {plan.engine.title} was chosen.",
+            fix="Leave them out, or say --engine llama.cpp.",
+        )
+    return plan
 
 
 def _shape(model: Any, options: argparse.Namespace) -> Any:

@@ -6,6 +6,7 @@ order by the one number that the use is about. A format that rounds what the fil
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -18,9 +19,10 @@ from workbench.machine import Machine, calibrate, probe
 from workbench.models import Model
 from workbench.planning import threads
 from workbench.planning.correction import calibrated, peak
+from workbench.planning.planner import check_context
 from workbench.planning.planner import plan as plan_one
 from workbench.planning.plans import Plan, Refusal, predict
-from workbench.planning.ranking import bits, combinations, is_rounded, is_rounded_again, own_bits
+from workbench.planning.ranking import combinations, is_rounded, is_rounded_again
 from workbench.planning.shapes import model_format
 
 
@@ -76,11 +78,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """Candidates for a use, best first; those whose number nobody knows come last. refused: and why."""
+    """Candidates for a use, best first; those whose number nobody knows come last. refused: and why; model: what to
+    call it on the command line."""
 
     use: Use
     candidates: tuple[Candidate, ...]
     refused: tuple[Refusal, ...]
+    model: str = ""
 
     @property
     def best(self) -> Candidate:
@@ -88,7 +92,7 @@ class Pick:
         if self.candidates:
             return self.candidates[0]
         raise UnsupportedModel(
-            "Nothing here can start this model: " + " ".join(one.reason for one in self.refused[:3]),
+            "Nothing here can start this model: " + " ".join(dict.fromkeys(one.reason for one in self.refused[:3])),
             fix=self.refused[0].fix if self.refused else "",
         )
 
@@ -101,13 +105,32 @@ class Pick:
                 f"{best.label}: nobody knows its {_WHAT[self.use.goal]} ({best.score.reason}), nor that of any other."
             )
         text = f"{best.label}: {_WHAT[self.use.goal]} {best.score}"
-        return f"{text}; next {rest[0].label}, {rest[0].score}." if rest else f"{text}; nothing else can be compared."
+        if not rest:
+            return f"{text}; nothing else can be compared."
+        close = ": too close to call" if _overlap(best.score, rest[0].score) >= _TOO_CLOSE else ""
+        return f"{text}; next {rest[0].label}, {rest[0].score}{close}."
+
+    @property
+    def command(self) -> str:
+        """What starts the first from a terminal, after `workbench`; nothing where nothing can be started."""
+        if not self.candidates:
+            return ""
+        plan = self.candidates[0].plan
+        settings = plan.settings
+        words = ["deploy", self.model, "--engine", plan.engine.name]
+        words += [] if settings.format == "gguf" else ["--format", model_format(plan.model)]
+        if settings.threads == settings.prefill_threads:  # where they differ it is what is chosen anyhow
+            words += ["--threads", str(settings.threads)]
+        words += ["--context", str(settings.context), "--concurrency", str(settings.concurrency)]
+        words += [] if settings.cache_type == "f16" else ["--cache-type", settings.cache_type]
+        return shlex.join(words + ([] if settings.flash_attention else ["--no-flash-attention"]))
 
     def to_dict(self) -> dict[str, Any]:
         """Stable keys for --json."""
         return {
             "use": asdict(self.use),
             "reason": self.reason,
+            "command": f"workbench {self.command}" if self.command else "",
             "candidates": [
                 {"label": one.label, "score": asdict(one.score), "plan": one.plan.to_dict()} for one in self.candidates
             ],
@@ -115,6 +138,8 @@ class Pick:
         }
 
 
+#: Share of two intervals that they have in common from which on nobody should say which is less.
+_TOO_CLOSE: Final = 0.8
 _WHAT: Final = {"latency": "one answer takes", "throughput": "all answers take", "memory": "memory at the peak is"}
 
 
@@ -135,6 +160,7 @@ def pick(
     """
     found = models.get_text(model) if isinstance(model, str) else model
     purpose = use(wanted) if isinstance(wanted, str) else wanted
+    check_context(found, context)
     machine = machine or calibrate(probe())
     count = threads.choose_for(machine)  # looked at once: every candidate runs on the same machine
     known = tuple(pairs)
@@ -151,7 +177,8 @@ def pick(
             candidates += [_candidate(one, purpose, known) for one in _fitting(made)]
         except WorkbenchError as error:
             refused.append(Refusal(engine.name, error.what, error.fix, name or model_format(found)))
-    return Pick(purpose, tuple(sorted(candidates, key=_order)), tuple(refused))
+    called = model if isinstance(model, str) else str(model.path or model.name)
+    return Pick(purpose, tuple(sorted(candidates, key=_order)), tuple(refused), called)
 
 
 def _ways(model: Model, wanted: frozenset[str]) -> Iterator[tuple[Engine[Any], Model]]:
@@ -164,13 +191,8 @@ def _ways(model: Model, wanted: frozenset[str]) -> Iterator[tuple[Engine[Any], M
 def _check_loss(shaped: Model, lossy: bool) -> None:
     if lossy or not is_rounded(shaped):
         return
-    before = f"{bits(shaped.made_from or shaped):.3g}"
-    held = f"has rounded them to {before} already, and losses add up" if is_rounded_again(shaped) else f"has {before}"
-    raise UsageError(
-        f"{model_format(shaped)} would round the weights to {own_bits(shaped):.3g} bits; the file {held}: "
-        "the answers would be worse than the file's.",
-        fix="Ask for lossy formats too (`--lossy`), and compare the answers first.",
-    )
+    what = "round the file once more, and losses add up" if is_rounded_again(shaped) else "round the file's weights"
+    raise UsageError(f"This would {what}.", fix="`--lossy` allows it; compare the answers first.")
 
 
 def _fitting(plan: Plan) -> Iterator[Plan]:
@@ -190,6 +212,14 @@ def _candidate(plan: Plan, purpose: Use, pairs: tuple[Mapping[str, Any], ...]) -
     if purpose.goal == "memory":
         return Candidate(plan, peak(plan, pairs))
     return Candidate(plan, _SCORES[purpose.goal](calibrated(plan, pairs)))
+
+
+def _overlap(one: Estimate, other: Estimate) -> float:
+    """What two intervals have in common, as a share of what they cover together."""
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return 0.0
+    covered = max(one.high, other.high) - min(one.low, other.low)
+    return (min(one.high, other.high) - max(one.low, other.low)) / covered if covered else 1.0
 
 
 def _order(one: Candidate) -> tuple[bool, float]:

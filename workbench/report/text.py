@@ -14,7 +14,7 @@ from workbench.costs import Comparison
 from workbench.machine import Finding, Machine
 from workbench.measurement import Measurement, Race
 from workbench.measurement.code import Evaluation
-from workbench.planning import Choices, Pick, Plan
+from workbench.planning import Choices, Pick, Plan, Refusal
 from workbench.planning.validation import Validation
 from workbench.report import figures
 from workbench.report.guided import Tour
@@ -104,10 +104,9 @@ def choices(found: Choices, rows_shown: int = 20) -> str:
     head = ("", "engine", "format", "on", "memory", *_speed_titles(found), "verdict", "memory allows")
     lines = [_choice(number, one) for number, one in enumerate(found.plans[:rows_shown], 1)]
     more = len(found.plans) - rows_shown
-    refused = [f"Refused {r.engine} {r.format}: {r.reason} {r.fix}".replace("  ", " ") for r in found.refused]
     text = [machine(found.machine), "", f"{found.model}: {found.rule}", "", columns(_told([head, *lines]))]
     text += [f"… and {more} more (--json has all)"] * (more > 0) + ["Nothing fits."] * (not lines)
-    return "\n".join([*text, "", *refused]).rstrip()
+    return "\n".join([*text, "", *refusals(found.refused)]).rstrip()
 
 
 def _speed_titles(found: Choices) -> list[str]:
@@ -159,17 +158,32 @@ def format_of(model: Any) -> str:
 def pick(found: Pick) -> str:
     """The candidates of a use, best first, and what was refused."""
     unit = {"latency": "one answer", "throughput": "all answers", "memory": "peak memory"}[found.use.goal]
-    head = ("", "engine, format", f"{unit} (90 % interval)", "memory", "threads")
+    with_memory = found.use.goal != "memory"  # which is the number itself then
+    head = ("", "engine, format", f"{unit} (90 % interval)", *["memory"] * with_memory, "threads for prompt, answer")
     lines = [
-        (str(number), one.label, str(one.score), str(one.plan.memory[0].total),
-         f"{one.plan.settings.prefill_threads} and {one.plan.settings.threads}")
+        (str(number), one.label, str(one.score), *[str(one.plan.memory[0].total)] * with_memory,
+         f"{one.plan.settings.prefill_threads}, {one.plan.settings.threads}")
         for number, one in enumerate(found.candidates, 1)
     ]  # fmt: skip
-    refused = [f"Refused {r.engine} {r.format}: {r.reason} {r.fix}".replace("  ", " ") for r in found.refused]
     workload = f"{found.use.workload.prompt_tokens} tokens in, {found.use.workload.answer_tokens} out"
     what = f"For {found.use.name}: {workload}, {found.use.concurrency} at once"
-    reason = [f"Because {found.reason}"] if found.candidates else ["Nothing here can be started."]
-    return "\n".join([what, "", columns([head, *lines]), "", *reason, *refused])
+    if not found.candidates:
+        return "\n".join([what, "", "Nothing here can be started.", *refusals(found.refused)])
+    start = ["", f"Start the first: {command(found.command)}"]
+    table = columns([head, *lines])
+    return "\n".join([what, "", table, "", f"Because {found.reason}", *refusals(found.refused), *start])
+
+
+def refusals(found: Sequence[Refusal]) -> list[str]:
+    """A line for each reason, with the engines and formats that it holds for."""
+    grouped: dict[str, dict[str, list[str]]] = {}
+    for one in found:
+        grouped.setdefault(f"{one.reason} {one.fix}".rstrip(), {}).setdefault(one.engine, []).append(one.format)
+    lines = []
+    for why, those in grouped.items():
+        names = "; ".join(f"{engine} {', '.join(formats)}" for engine, formats in those.items())
+        lines.append(f"Refused {names}: {why}")
+    return lines
 
 
 def race(found: Race) -> str:

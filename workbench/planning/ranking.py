@@ -116,8 +116,8 @@ def choices(
         else:
             plans.append(plan)
     rule = (
-        f"what fits; then at least {least_tok_per_s:g} tok/s; then more bits per weight, "
-        f"{LOSSLESS_BITS:g} and more being equal; then what rounds no file once more; then faster"
+        f"fast enough to read ({least_tok_per_s:g} tok/s) first; of those what loses least "
+        f"({LOSSLESS_BITS:g} bits and more lose nothing); of those the fastest"
     )
     ranked = sorted(plans, key=lambda plan: _rank(plan, least_tok_per_s), reverse=True)
     return Choices(found.name, machine, tuple(ranked), tuple(refused), rule)

@@ -112,6 +112,45 @@ def test_estimate_takes_its_options(command: Command, tmp_path: Path, write_gguf
     assert (settings["context"], settings["concurrency"]) == (200, 3)
 
 
+@pytest.fixture
+def kept_here(monkeypatch: pytest.MonkeyPatch, embedded_model_path: Path) -> str:
+    """The name of a model whose file is in the cache of this computer."""
+    monkeypatch.setattr("workbench.models.assets.cached", lambda asset: embedded_model_path)
+    return "smollm2-135m-instruct"
+
+
+@pytest.mark.usefixtures("calm")
+@pytest.mark.parametrize(
+    ("words", "format_name"),
+    [
+        ((), "Q4_1"),
+        (("--engine", "onnx-runtime"), "FP32"),
+        (("--engine", "transformers"), "BF16"),
+        (("--format", "Q4_K_M"), "Q4_K_M"),
+        (("--device", "RTX 3090"), "Q4_K_M"),
+    ],
+)
+def test_estimate_predicts_the_file_that_would_be_started(
+    command: Command, kept_here: str, words: tuple[str, ...], format_name: str
+) -> None:
+    found = command("estimate", kept_here, *words, "--json").json
+    assert found["quantization"] == format_name
+    if words[:1] != ("--device",) and format_name != "Q4_K_M":
+        options = cli._parsed(["deploy", kept_here, *words])
+        assert running.make_plan(options).model.quantization == format_name
+
+
+@pytest.mark.usefixtures("calm")
+def test_plan_marks_what_can_be_started_at_once(command: Command, kept_here: str) -> None:
+    plans = command("plan", kept_here, "--json").json["plans"]
+    here = {(plan["engine"], plan["quantization"]) for plan in plans if plan["here"]}
+    assert ("llama.cpp", "Q4_1") in here and ("llama.cpp", "Q8_0") not in here
+    shown = command("plan", kept_here, "--engine", "llama.cpp").out
+    assert " here " in shown and "here: can be started at once" in shown
+    away = command("plan", kept_here, "--device", "RTX 3090", "--engine", "llama.cpp")
+    assert " here " not in away.out
+
+
 def test_plan_ranks_what_runs_and_refuses_the_rest(command: Command, calm: Machine) -> None:
     assert calm
     done = command("plan", "llama-3.1-8b", "--device", "RTX 3060", "--engine", "llama.cpp", "--json")

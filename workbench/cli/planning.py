@@ -69,7 +69,9 @@ def plan(options: argparse.Namespace) -> None:
     if options.lossy:
         raise UsageError("--lossy goes with --for; without it every format is listed.", fix="Leave it out.")
     with Status(quiet=options.json) as status:
-        found = planning.choices(models.describe(options.model), machine=_machine(options, status), **_wanted(options))
+        file = None if options.device else models.at_hand(options.model)
+        described, asked = models.describe(options.model), _wanted(options)
+        found = planning.choices(described, machine=_machine(options, status), file=file, **asked)
     if not options.json:
         print(text.choices(found))
     return print_json(options, found.to_dict())
@@ -105,7 +107,9 @@ def estimate(options: argparse.Namespace) -> None:
     from workbench.report import text
 
     with Status(quiet=options.json) as status:
-        made = planning.estimate(models.describe(options.model), machine=_machine(options, status), **_wanted(options))
+        file = None if options.device or options.format else models.at_hand(options.model)
+        model = file or models.describe(options.model)
+        made = planning.estimate(model, machine=_machine(options, status), **_wanted(options))
     if not options.no_ledger:
         made = planning.calibrated(made, Ledger().pairs())
     if not options.json:

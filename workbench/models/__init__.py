@@ -8,7 +8,7 @@ one.
 from workbench.models import formats
 from workbench.models.conversion import can_convert, convert, weight_files
 from workbench.models.described import AnyModel, describe, in_format
-from workbench.models.getting import get, get_text, known
+from workbench.models.getting import at_hand, get, get_text, known
 from workbench.models.image import ImageModel
 from workbench.models.model import Architecture, Model, Tensor
 from workbench.models.speech import SpeechModel
@@ -22,6 +22,7 @@ __all__ = [
     "Progress",
     "SpeechModel",
     "Tensor",
+    "at_hand",
     "can_convert",
     "convert",
     "describe",

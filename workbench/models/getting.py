@@ -64,6 +64,12 @@ def get_text(name_or_path: str | os.PathLike[str], *, progress: Progress | None 
     return found
 
 
+def at_hand(name: str) -> Model | SpeechModel | ImageModel | None:
+    """The model that the catalog has under this name, where its file is on this computer; nothing is fetched."""
+    entry = catalog.find_model(name)
+    return get(name) if entry and entry.asset and assets.cached(entry.asset) else None
+
+
 def _from_catalog(entry: ModelEntry, progress: Progress | None) -> Model | SpeechModel | ImageModel:
     if entry.folder:
         return _embedded(entry)

@@ -53,13 +53,17 @@ SPEED = {"chat": "decode", "imagine": "image", "transcribe": "real_time_factor"}
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The plans that fit, best first, and the refused ones with the smallest change that would make each fit."""
+    """The plans that fit, best first, and the refused ones with the smallest change that would make each fit.
+
+    here: ids of the plans that can be started at once, with the file and the engines that are on this computer.
+    """
 
     model: str
     machine: Machine
     plans: tuple[Plan, ...]
     refused: tuple[Refusal, ...]
     rule: str
+    here: frozenset[str] = frozenset()
 
     @property
     def best(self) -> Plan:
@@ -74,7 +78,7 @@ class Choices:
         return {
             "model": self.model,
             "rule": self.rule,
-            "plans": [plan.to_dict() for plan in self.plans],
+            "plans": [{**plan.to_dict(), "here": plan.id in self.here} for plan in self.plans],
             "refused": [asdict(refusal) for refusal in self.refused],
         }
 
@@ -90,10 +94,12 @@ def choices(
     image: ImageShape | None = None,
     workload: Workload = CHAT,
     least_tok_per_s: float = FAST_ENOUGH,
+    file: AnyModel | None = None,
 ) -> Choices:
     """Every engine and format for `model` on `machine` (this one by default), ranked.
 
-    least_tok_per_s: decode speed that is fast enough. Raises what `estimate` raises for a model, engine or format that
+    least_tok_per_s: decode speed that is fast enough; file: the same model in a file on this machine, whose own formats
+    are listed too (`models.at_hand`). Raises what `estimate` raises for a model, engine or format that
     nobody knows; what does not fit is refused in the result.
     """
     if not least_tok_per_s >= 0:
@@ -103,7 +109,8 @@ def choices(
     settings = settings_for(found, context=context, concurrency=concurrency, image=image, machine=machine)
     plans: list[Plan] = []
     refused: list[Refusal] = []
-    for one, shaped in combinations(found, engine, format):
+    of_file = combinations(file, engine, None) if file and format is None else []
+    for one, shaped in (*combinations(found, engine, format), *of_file):
         try:
             plan = place(
                 shaped, one, replace(settings, format=shaped.format), machine, workload.within(settings.context)
@@ -119,8 +126,16 @@ def choices(
         f"fast enough to read ({least_tok_per_s:g} tok/s) first; of those what loses least "
         f"({LOSSLESS_BITS:g} bits and more lose nothing); of those the fastest"
     )
-    ranked = sorted(plans, key=lambda plan: _rank(plan, least_tok_per_s), reverse=True)
-    return Choices(found.name, machine, tuple(ranked), tuple(refused), rule)
+    able = {
+        one.name: one.starts and one.available(machine).ok for one in {plan.engine for plan in plans if _file_of(plan)}
+    }
+    here = frozenset(plan.id for plan in plans if _file_of(plan) and able[plan.engine.name])
+    ranked = sorted(plans, key=lambda plan: _rank(plan, least_tok_per_s, here), reverse=True)
+    return Choices(found.name, machine, tuple(ranked), tuple(refused), rule, here)
+
+
+def _file_of(plan: Plan) -> bool:
+    return bool(plan.model.path or getattr(plan.model, "made_from", None))
 
 
 def combinations(model: AnyModel, engine: str, format_name: str | None) -> Iterable[tuple[Engine[Any], AnyModel]]:
@@ -152,12 +167,12 @@ def _of_file(model: Model, engine: Engine[Any]) -> list[str]:
     return [name for name in usual if models.can_convert(model, engine.container, engine.stored_format(name))]
 
 
-def _rank(plan: Plan, least: float) -> tuple[bool, bool, float, bool, float]:
+def _rank(plan: Plan, least: float, here: frozenset[str]) -> tuple[bool, bool, float, bool, bool, float]:
     """The more the better, in this order."""
     speed = _speed(plan)
     fast = speed >= least if "decode" in plan.speed else True
     kept = min(bits(plan.model), LOSSLESS_BITS)
-    return plan.verdict != "unknown", fast, kept, not is_rounded_again(plan.model), speed
+    return plan.verdict != "unknown", fast, kept, not is_rounded_again(plan.model), plan.id in here, speed
 
 
 def _speed(plan: Plan) -> float:

@@ -103,9 +103,13 @@ def choices(found: Choices, rows_shown: int = 20) -> str:
     """The ranked plans as a table, then what was refused."""
     head = ("", "engine", "format", "on", "memory", *_speed_titles(found), "verdict", "memory allows")
     lines = [_choice(number, one) for number, one in enumerate(found.plans[:rows_shown], 1)]
+    if found.here:
+        head = (*head[:3], "here", *head[3:])
+        lines = [(*line[:3], _here(found, one), *line[3:]) for line, one in zip(lines, found.plans, strict=False)]
     more = len(found.plans) - rows_shown
     text = [machine(found.machine), "", f"{found.model}: {found.rule}", "", columns(_told([head, *lines]))]
     text += [f"… and {more} more (--json has all)"] * (more > 0) + ["Nothing fits."] * (not lines)
+    text += ["", "here: can be started at once, with what is on this computer"] * bool(found.here)
     return "\n".join([*text, "", *refusals(found.refused)]).rstrip()
 
 
@@ -135,6 +139,13 @@ def _choice(number: int, one: Plan) -> tuple[str, ...]:
     allowed = "" if one.decode_bound.value is None else str(one.decode_bound)
     on = where(one) or "CPU"
     return (str(number), one.engine.title, format_of(one.model), on, memory, *speeds, one.verdict, allowed)
+
+
+def _here(found: Choices, one: Plan) -> str:
+    """Whether a plan can be started at once, and what its weights are written from where they are."""
+    if one.id not in found.here:
+        return ""
+    return "yes" if one.model.path else f"from {format_of(one.model.made_from)}"
 
 
 def _told(lines: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -176,9 +187,9 @@ def pick(found: Pick) -> str:
 
 def refusals(found: Sequence[Refusal]) -> list[str]:
     """A line for each reason, with the engines and formats that it holds for."""
-    grouped: dict[str, dict[str, list[str]]] = {}
+    grouped: dict[str, dict[str, dict[str, None]]] = {}  # a reason, the engines, and their formats once each
     for one in found:
-        grouped.setdefault(f"{one.reason} {one.fix}".rstrip(), {}).setdefault(one.engine, []).append(one.format)
+        grouped.setdefault(f"{one.reason} {one.fix}".rstrip(), {}).setdefault(one.engine, {})[one.format] = None
     lines = []
     for why, those in grouped.items():
         names = "; ".join(f"{engine} {', '.join(formats)}" for engine, formats in those.items())

@@ -138,7 +138,7 @@ def test_a_deployment_that_was_to_stay_and_died_is_there_until_it_is_stopped(com
     with pytest.raises(ServerDied, match="ended by SIGKILL"):
         deployment.attach("Tiny")
     again = command("deploy", tiny, *FAKE, "--threads", 1, "--port", free_ports(1)[0], "--json").json
-    assert [one["status"] for one in command("ps", "--json").json] == ["died", "ready"]
+    assert {one["status"] for one in command("ps", "--json").json} == {"died", "ready"}  # created within one second
     assert command("stop", "Tiny").out == f"{again['id']} stopped\n"  # the one that runs
     assert command("stop", "Tiny").out == f"{made['id']} stopped\n"
     assert command("ps", "--json").json == []

@@ -46,7 +46,9 @@ class Silent(Stub):
 
 
 class Varied(Stub):
-    """One with a setting worth comparing, which makes it slower."""
+    """One with a setting worth comparing, which makes a token take so many times as long."""
+
+    factor = 2.0
 
     def variants(self, model: Model, settings: Settings) -> Iterator[Settings]:
         yield settings
@@ -54,7 +56,7 @@ class Varied(Stub):
 
     def decode(self, model: Model, settings: Settings, machine: Machine, depth: int, batch: int = 1) -> Estimate:
         step = super().decode(model, settings, machine, depth, batch)
-        return step if settings.flash_attention else step.plus(step)
+        return step if settings.flash_attention else step.plus(step, times=self.factor - 1)
 
 
 @pytest.fixture
@@ -98,6 +100,13 @@ def test_memory_takes_the_smallest_and_throughput_the_batch(choose: Any) -> None
 def test_a_setting_worth_comparing_is_a_candidate_of_its_own(choose: Any) -> None:
     found = choose([Varied("one", token_s=0.01)])
     assert _labels(found) == ["one F32", "one F32, no flash attention"]
+
+
+@pytest.mark.parametrize(("factor", "first"), [(0.95, "one F32"), (0.5, "one F32, no flash attention")])
+def test_unusual_settings_are_taken_for_what_is_sure_to_be_better(choose: Any, factor: float, first: str) -> None:
+    one = Varied("one", token_s=0.01)
+    one.factor = factor
+    assert _labels(choose([one]))[0] == first
 
 
 def test_decode_on_every_free_core_is_worth_comparing() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final
 
 from workbench import models
@@ -69,6 +70,11 @@ class Candidate:
         if settings.threads > 1:
             apart.append(f"{settings.threads} threads")
         return ", ".join([f"{self.plan.engine.name} {model_format(self.plan.model)}", *apart])
+
+    @property
+    def is_unusual(self) -> bool:
+        """Whether its settings cost memory, or bits of the cache, that the defaults do not."""
+        return not self.plan.settings.flash_attention or self.plan.settings.cache_type != "f16"
 
     @property
     def kind(self) -> tuple[str, str]:
@@ -140,6 +146,8 @@ class Pick:
 
 #: Share of two intervals that they have in common from which on nobody should say which is less.
 _TOO_CLOSE: Final = 0.8
+#: How much better than the defaults unusual settings must be predicted to be: runs of one variant differ by that much.
+_WORTH: Final = 1.15
 _WHAT: Final = {"latency": "one answer takes", "throughput": "all answers take", "memory": "memory at the peak is"}
 
 
@@ -178,7 +186,7 @@ def pick(
         except WorkbenchError as error:
             refused.append(Refusal(engine.name, error.what, error.fix, name or model_format(found)))
     called = model if isinstance(model, str) else str(model.path or model.name)
-    return Pick(purpose, tuple(sorted(candidates, key=_order)), tuple(refused), called)
+    return Pick(purpose, tuple(sorted(candidates, key=partial(_order, purpose))), tuple(refused), called)
 
 
 def _ways(model: Model, wanted: frozenset[str]) -> Iterator[tuple[Engine[Any], Model]]:
@@ -222,8 +230,10 @@ def _overlap(one: Estimate, other: Estimate) -> float:
     return (min(one.high, other.high) - max(one.low, other.low)) / covered if covered else 1.0
 
 
-def _order(one: Candidate) -> tuple[bool, float]:
-    return one.score.value is None, one.score.value or 0.0
+def _order(purpose: Use, one: Candidate) -> tuple[bool, float]:
+    """By the number, where settings that are none of the defaults must be worth more than they are uncertain."""
+    worth = _WORTH if one.is_unusual and purpose.goal != "memory" else 1.0
+    return one.score.value is None, (one.score.value or 0.0) * worth
 
 
 def answer_s(plan: Plan) -> Estimate:

@@ -115,7 +115,7 @@ class Deployment:
         prompt: str,
         suffix: str | None = None,
         *,
-        max_tokens: int = 16,
+        max_tokens: int = limits.COMPLETION_TOKENS,
         temperature: float | None = None,
         **options: Any,
     ) -> Stream:

@@ -16,6 +16,7 @@ from workbench.errors import UsageError
 #: A body may have this many bytes, or so many for each token of the context, whichever is more.
 LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN = 1 << 20, 32
 MOST_TOKENS: Final = 2**31 - 1  # servers count in 32 bits
+COMPLETION_TOKENS: Final = 16  # where nobody says how many: OpenAI's default, since a base model goes on for ever
 #: The least and the most that OpenAI's API takes. Beyond them some engines refuse, others answer as if nothing were
 #: wrong: a negative number of tokens is all that fit for one, an error for the next.
 _SAMPLING: Final[Mapping[str, tuple[int, int]]] = {

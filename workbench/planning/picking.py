@@ -63,18 +63,16 @@ class Candidate:
     @property
     def label(self) -> str:
         """Engine, format and what sets it apart from its siblings."""
-        settings = self.plan.settings
-        apart = ([] if settings.flash_attention else ["no flash attention"]) + (
-            [f"{settings.cache_type} cache"] if settings.cache_type != "f16" else []
-        )
-        if settings.threads > 1:
-            apart.append(f"{settings.threads} threads")
+        threads = self.plan.settings.threads
+        apart = [*self.unusual, *([f"{threads} threads"] if threads > 1 else [])]
         return ", ".join([f"{self.plan.engine.name} {model_format(self.plan.model)}", *apart])
 
     @property
-    def is_unusual(self) -> bool:
-        """Whether its settings cost memory, or bits of the cache, that the defaults do not."""
-        return not self.plan.settings.flash_attention or self.plan.settings.cache_type != "f16"
+    def unusual(self) -> list[str]:
+        """Settings that cost memory, or bits of the cache, that the defaults do not."""
+        settings = self.plan.settings
+        plain = [] if settings.flash_attention else ["no flash attention"]
+        return plain + ([] if settings.cache_type == "f16" else [f"{settings.cache_type} cache"])
 
     @property
     def kind(self) -> tuple[str, str]:
@@ -232,7 +230,7 @@ def _overlap(one: Estimate, other: Estimate) -> float:
 
 def _order(purpose: Use, one: Candidate) -> tuple[bool, float]:
     """By the number, where settings that are none of the defaults must be worth more than they are uncertain."""
-    worth = _WORTH if one.is_unusual and purpose.goal != "memory" else 1.0
+    worth = _WORTH if one.unusual and purpose.goal != "memory" else 1.0
     return one.score.value is None, (one.score.value or 0.0) * worth
 
 

@@ -7,7 +7,7 @@ reader would see. A file that is rounded once more loses more than the file, wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -126,16 +126,16 @@ def choices(
         f"fast enough to read ({least_tok_per_s:g} tok/s) first; of those what loses least "
         f"({LOSSLESS_BITS:g} bits and more lose nothing); of those the fastest"
     )
-    able = {
-        one.name: one.starts and one.available(machine).ok for one in {plan.engine for plan in plans if _file_of(plan)}
-    }
-    here = frozenset(plan.id for plan in plans if _file_of(plan) and able[plan.engine.name])
+    here = _startable(plans, machine)
     ranked = sorted(plans, key=lambda plan: _rank(plan, least_tok_per_s, here), reverse=True)
     return Choices(found.name, machine, tuple(ranked), tuple(refused), rule, here)
 
 
-def _file_of(plan: Plan) -> bool:
-    return bool(plan.model.path or getattr(plan.model, "made_from", None))
+def _startable(plans: Sequence[Plan], machine: Machine) -> frozenset[str]:
+    """Ids of those whose weights are in a file, or made of one, and whose engine runs here; each is asked once."""
+    of_file = [plan for plan in plans if plan.model.path or getattr(plan.model, "made_from", None)]
+    able = {one.name: one.starts and one.available(machine).ok for one in {plan.engine for plan in of_file}}
+    return frozenset(plan.id for plan in of_file if able[plan.engine.name])
 
 
 def combinations(model: AnyModel, engine: str, format_name: str | None) -> Iterable[tuple[Engine[Any], AnyModel]]:

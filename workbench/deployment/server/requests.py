@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from workbench.deployment.limits import COMPLETION_TOKENS, MOST_TOKENS
 from workbench.deployment.server.refusals import SHOWN
 from workbench.engines.runtime import Sampling
 
 MOST_MESSAGES, MOST_STOPS, LONGEST_STOP = 2048, 16, 256
-MOST_TOKENS, MOST_SEED = 2**31 - 1, 2**63 - 1
-DEFAULT_TOKENS = 16  # of a completion
+MOST_SEED = 2**63 - 1
 
 IGNORED = frozenset({
     "user", "metadata", "store", "service_tier", "parallel_tool_calls", "safety_identifier", "prompt_cache_key",
@@ -166,7 +166,7 @@ class CompletionAsked(Asked):
     @property
     def most_tokens(self) -> int:
         """OpenAI's default: a base model goes on for ever."""
-        return self.max_tokens or DEFAULT_TOKENS
+        return self.max_tokens or COMPLETION_TOKENS
 
     @field_validator("prompt", mode="before")
     @classmethod

@@ -57,7 +57,7 @@ def tiny(tmp_path: Path, write_gguf: Callable[..., Path]) -> Path:  # noqa: F811
 @pytest.fixture
 def calm(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """This computer is the described one, and nothing else runs on it: commands need not measure it."""
-    for room in ("workbench.planning.planner", "workbench.report.guided", "workbench.machine"):
+    for room in ("workbench.planning.language", "workbench.report.guided", "workbench.machine"):
         monkeypatch.setattr(f"{room}.calibrate", lambda *_, **__: machine)
     monkeypatch.setattr("workbench.machine.probe", lambda: machine)
     monkeypatch.setattr("workbench.planning.threads.busy_cores", lambda: 0.0)

@@ -23,6 +23,7 @@ class Stream:
 
     def __init__(self, items: Sequence[str | BaseException]) -> None:
         self.items, self.finish_reason, self.usage, self.closed = items, None, None, False
+        self.warning = "It was probably cut." if "cut" in items else ""
 
     def __iter__(self) -> Iterator[str]:
         for item in self.items:
@@ -62,6 +63,12 @@ def talk(command: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return command("run", tiny, *FAKE, *options), sent
 
     return run
+
+
+def test_a_prompt_that_was_cut_is_said_to_be(talk: Any) -> None:
+    for answer in (["cut"], ["whole"]):
+        done, _ = talk("hi\n", [answer])
+        assert ("workbench: It was probably cut." in done.err) == (answer == ["cut"])
 
 
 def test_what_is_asked_for_is_sent(talk: Any) -> None:

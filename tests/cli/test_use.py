@@ -365,6 +365,22 @@ def test_a_model_of_another_kind_starts_nothing(
     assert not (home / "data" / "ledger.sqlite").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("run", "whisper-tiny.en", "Hi"), "whisper-tiny.en transcribes."),
+     (("run", "icons", "Hi"), "icons makes pictures."),
+     (("imagine", "a cat", "--model", "smollm2-135m-instruct"), "answers in text."),
+     (("evaluate", "icons", "--run-generated-code"), "icons makes pictures.")],
+)  # fmt: skip
+def test_a_known_model_of_another_kind_is_not_even_fetched(
+    command: Command, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setattr("workbench.models.get", lambda *_, **__: pytest.fail("fetched"))
+    done = command(*words)
+    assert (done.status, done.out) == (2, "")
+    assert said in done.err
+
+
 def test_stop_wants_to_know_what(command: Command) -> None:
     for argv in (["stop"], ["stop", "one", "--all"]):
         done = command(*argv)
@@ -397,7 +413,7 @@ def test_a_model_that_does_not_fit(
     from dataclasses import replace
 
     full = replace(calm, memory=replace(calm.memory, available_bytes=1000))
-    monkeypatch.setattr("workbench.planning.planner.calibrate", lambda _: full)
+    monkeypatch.setattr("workbench.planning.language.calibrate", lambda _: full)
     done = command("run", tiny, "hello", "--engine", "fake")
     assert (done.status, done.out) == (1, "")
     assert "1000 B of memory are available" in done.err

@@ -19,6 +19,7 @@ import pytest
 
 import workbench
 from tests.deployment.conftest import survivors, wait_until
+from workbench.deployment import failures
 from workbench.deployment import state as states
 from workbench.errors import DoesNotFit, ServerDied, StartFailed, StopFailed, UnknownName, UsageError
 from workbench.planning import Plan
@@ -198,9 +199,9 @@ def test_a_stranger_that_comes_between_is_never_taken_for_ours(
 ) -> None:
     """The port is free when it is looked at, then taken by somebody who says 200 to everything."""
     ports: list[int] = []
-    real = sys.modules["workbench.deployment.deployment"]._free_port
+    real = sys.modules["workbench.deployment.deploying"]._free_port
     with stranger() as taken:
-        monkeypatch.setattr("workbench.deployment.deployment._free_port", lambda: ports.append(1) or (
+        monkeypatch.setattr("workbench.deployment.deploying._free_port", lambda: ports.append(1) or (
             taken if len(ports) == 1 else real()
         ))  # fmt: skip
         with workbench.deploy(fake_plan()) as deployment:
@@ -317,6 +318,24 @@ def test_a_killed_watchdog_takes_the_server_along_and_strays_are_swept(fake_plan
     assert workbench.deployments() == []  # looking also sweeps
     assert wait_until(lambda: survivors(state.id) == [], 2)
     deployment.release()
+
+
+def test_a_deployment_that_was_to_stay_leaves_a_record_when_its_watchdog_is_killed(fake_plan: MakePlan) -> None:
+    with workbench.deploy(fake_plan(), keep=True) as deployment:
+        state = deployment.state
+        os.kill(state.watchdog_pid, signal.SIGKILL)
+        assert wait_until(lambda: not psutil.pid_exists(state.server_pid), 2)
+        for _ in range(2):  # looked at again it is still there
+            (record,) = workbench.deployments()
+            assert (record.id, record.status) == (state.id, states.DIED)
+            assert failures.death(record).startswith("its supervisor was killed at 20")
+        with pytest.raises(ServerDied, match=r"is gone \(its supervisor was killed\)"):
+            workbench.attach(state.id)
+        with pytest.raises(ServerDied, match=r"is gone \(its supervisor was killed\)"):
+            "".join(deployment.chat("hi"))
+    workbench.stop(state.id)
+    assert workbench.deployments() == []
+    assert not Path(state.control).parent.exists()
 
 
 def test_twenty_cycles_leave_everything_as_it_was(fake_plan: MakePlan, nothing_left: Leftovers) -> None:

@@ -42,6 +42,32 @@ def test_a_whole_answer_says_how_it_ended(fake_plan: MakePlan) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "tokens", "cut"),
+    [
+        ("word " * 1000, 512, True),
+        ("word " * 1000, 1000, False),
+        ("word " * 300, 200, False),
+        ("word " * 1000, 0, False),
+    ],
+    ids=["cut", "as many as it has", "fits the context", "not counted"],
+)
+def test_a_prompt_that_an_app_cut(text: str, tokens: int, cut: bool) -> None:
+    for fields in ({"prompt": text}, {"messages": [{"role": "user", "content": text}]}):
+        said = limits.probably_cut(fields, tokens, 512)
+        assert ("of its 5000 bytes the server counted 512 tokens, and 512 fit" in said) == cut
+
+
+def test_only_an_app_cuts(fake_plan: MakePlan) -> None:
+    """The fake engine counts words: a long one is a token of many bytes."""
+    with workbench.deploy(fake_plan()) as deployment:
+        for app_port, warns in ((0, False), (1, True)):
+            state = deployment.state.update(app_port=app_port)
+            stream = Stream(state, {"messages": [{"role": "user", "content": "x" * 100_000}], "max_tokens": 1})
+            assert list(stream) == ["The "]
+            assert bool(stream.warning) == warns
+
+
+@pytest.mark.parametrize(
     ("option", "value"),
     [("temperature", -1), ("temperature", 2.1), ("temperature", "hot"), ("temperature", float("nan")), ("top_p", 7),
      ("max_tokens", 0), ("max_tokens", -1), ("max_tokens", True), ("max_tokens", float("inf")), ("max_tokens", 10**10)],

@@ -23,7 +23,7 @@ from workbench.measurement import Measurement, check_repeats, measure
 from workbench.measurement import text as room
 from workbench.measurement.text import OTHERS
 from workbench.planning import Plan
-from workbench.planning.planner import LEAST_CONTEXT
+from workbench.planning.language import LEAST_CONTEXT
 from workbench.ui.jobs import Cancelled
 
 MakePlan = Callable[..., Plan]

@@ -41,11 +41,11 @@ def test_measurements_here_move_the_prediction_and_narrow_it(made: Plan) -> None
 @pytest.mark.parametrize(
     "differs",
     [{"machine": "another"}, {"engine": "another"}, {"calibrated_by_ledger": 1}, {"predicted": None},
-     {"others_busy_cores": BUSY_CORES + 0.01}],
+     {"others_busy_cores": BUSY_CORES + 0.01}, {"devices": "[0]"}],
     ids=lambda differs: next(iter(differs)),
 )  # fmt: skip
 def test_what_does_not_count(made: Plan, differs: dict[str, Any]) -> None:
-    """Measured elsewhere, on another engine, predicted by the ledger itself or not at all, disturbed by others."""
+    """Measured elsewhere, on another engine or device, predicted by the ledger or not at all, disturbed by others."""
     assert calibrated(made, [pair(made, **differs)]) is made
 
 

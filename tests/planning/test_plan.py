@@ -89,7 +89,7 @@ def test_predictions_have_the_names_that_measurements_have(fake_plan: MakePlan) 
 
 
 def test_the_usual_context_is_no_more_than_the_model_has(little_model: Model, machine: Machine) -> None:
-    assert plan(little_model, machine, engine="fake").settings.context == planning.planner.DEFAULT_CONTEXT
+    assert plan(little_model, machine, engine="fake").settings.context == planning.language.DEFAULT_CONTEXT
     short = replace(little_model, architecture=replace(little_model.architecture, context_length=1000))
     assert plan(short, machine, engine="fake").settings.context == 1000
 
@@ -124,6 +124,7 @@ def test_a_concurrency_that_cannot_be(little_model: Model, machine: Machine, con
         plan(little_model, machine, engine="fake", concurrency=concurrency)
 
 
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
     ("key_length", "settings", "said"),
     [
@@ -137,14 +138,15 @@ def test_a_cache_type_that_llama_cpp_refuses(
 ) -> None:
     shape = replace(little_model.architecture, key_length=key_length, value_length=64)
     with pytest.raises(UsageError, match=said):
-        plan(replace(little_model, architecture=shape), machine, engine="fake", **settings)
+        plan(replace(little_model, architecture=shape), machine, engine="llama.cpp", **settings)
 
 
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("kind", "flash"), [("q8_0", True), ("bf16", False)])
 def test_a_cache_type_that_llama_cpp_takes(little_model: Model, machine: Machine, kind: str, flash: bool) -> None:
     shape = replace(little_model.architecture, key_length=64, value_length=64)
     wide = replace(little_model, architecture=shape)
-    assert plan(wide, machine, engine="fake", cache_type=kind, flash_attention=flash).settings.cache_type == kind
+    assert plan(wide, machine, engine="llama.cpp", cache_type=kind, flash_attention=flash).settings.cache_type == kind
 
 
 @pytest.mark.parametrize("threads", [0, -1, 3])

@@ -14,7 +14,7 @@ from workbench.evidence import Measured
 from workbench.machine import Calibration, Cpu, Disk, Machine, Memory
 from workbench.models import Architecture, Model, Tensor
 from workbench.planning import CHAT, Plan, Workload, plan
-from workbench.planning.planner import LEAST_CONTEXT
+from workbench.planning.language import LEAST_CONTEXT
 from workbench.units import GIB
 
 

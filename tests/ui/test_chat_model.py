@@ -28,7 +28,7 @@ class Stream:
     def __init__(self, pieces: Iterator[str], prompt: int, finish_reason: str = "stop") -> None:
         self.finish_reason: str | None = None
         self.usage: Any = None
-        self.closed = False
+        self.closed, self.warning = False, "" if prompt else "Probably cut."
         self._pieces, self._end, self._prompt = pieces, finish_reason, prompt
 
     def __iter__(self) -> Iterator[str]:
@@ -322,6 +322,11 @@ def test_an_answer_that_ran_out_of_room(prompt: int, ending: str, words: str) ->
     reply = ask(run(panel({"a Q4": one}), "deploy"), "Why?").turns[0].replies["a Q4"]
     assert reply.ending == ending
     assert words in reply.note
+
+
+def test_a_prompt_that_was_probably_cut() -> None:
+    one = Deployment(lambda _: ["a"], prompt=0)
+    assert "Probably cut." in ask(run(panel({"a Q4": one}), "deploy"), "Why?").turns[0].replies["a Q4"].note
 
 
 def test_what_cannot_be_sent_is_said() -> None:

@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     _add_lists(command)
     _add_predicting(command)
     _add_running(command)
+    _add_media(command)
     _add_measuring(command)
     _add_dashboards(command)
     return top
@@ -90,6 +91,23 @@ def _add_running(command: Callable[..., argparse.ArgumentParser]) -> None:
     _add_sampling_options(run)
     _add_plan_options(run)
 
+    deploy = command("deploy", running.deploy, "Serve a model in the background until `workbench stop`.")
+    deploy.add_argument("model")
+    deploy.add_argument("--port", type=_port, help="port on 127.0.0.1 (default: a free one)")
+    _add_plan_options(deploy)
+
+    command("ps", running.ps, "The deployments that run, and how those ended that were to stay and died.")
+    logs = command("logs", running.logs, "The last lines a deployment's server wrote.")
+    logs.add_argument("deployment", help="id or model name")
+    logs.add_argument("--lines", type=int, default=50)
+    stop = command("stop", running.stop, "End a deployment for all its users.")
+    stop.add_argument("deployment", nargs="?", help="id or model name")
+    stop.set_defaults(late="deployment")
+    stop.add_argument("--all", action="store_true", help="end every deployment")
+
+
+def _add_media(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Recordings and pictures."""
     heard = command("transcribe", running.transcribe, "Write down what is said in a recording.")
     heard.add_argument("recording", help="a file in any format that FFmpeg opens")
     heard.add_argument("--model", default="whisper-tiny.en", help="a speech model (default: the embedded one)")
@@ -112,20 +130,6 @@ def _add_running(command: Callable[..., argparse.ArgumentParser]) -> None:
     seen.add_argument("--scheduler", default="", help="ddim, dpm++, euler, euler-ancestral, heun, lcm, pndm, unipc")
     _add_engine_options(seen)
     seen.set_defaults(context=None, concurrency=1, cache_type="f16", flash_attention=True)
-
-    deploy = command("deploy", running.deploy, "Serve a model in the background until `workbench stop`.")
-    deploy.add_argument("model")
-    deploy.add_argument("--port", type=_port, help="port on 127.0.0.1 (default: a free one)")
-    _add_plan_options(deploy)
-
-    command("ps", running.ps, "The deployments that run, and how those ended that were to stay and died.")
-    logs = command("logs", running.logs, "The last lines a deployment's server wrote.")
-    logs.add_argument("deployment", help="id or model name")
-    logs.add_argument("--lines", type=int, default=50)
-    stop = command("stop", running.stop, "End a deployment for all its users.")
-    stop.add_argument("deployment", nargs="?", help="id or model name")
-    stop.set_defaults(late="deployment")
-    stop.add_argument("--all", action="store_true", help="end every deployment")
 
 
 def _add_measuring(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -211,6 +215,14 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _devices(text: str) -> tuple[int, ...]:
+    """The type of this machine's accelerators on the command line."""
+    places = [] if text == "none" else text.split(",")
+    if not all(one.isdecimal() for one in places):
+        raise argparse.ArgumentTypeError(f"{text!r} names no accelerators; write them like 0,1, or none for the CPU")
+    return tuple(map(int, places))
+
+
 def _size(text: str) -> tuple[int, int]:
     """The type of a picture's size on the command line."""
     width, cross, height = text.lower().partition("x")
@@ -259,6 +271,8 @@ def _add_engine_options(sub: argparse.ArgumentParser, *, brief: bool = False, no
     if not brief:
         sub.add_argument("--format", help="format of the weights, such as BF16 or NF4 (default: the file's own)")
         sub.add_argument("--threads", type=int, help="CPU threads (default: chosen by what else runs)")
+        about = "accelerators, counted from 0, such as 0,1, or none for the CPU (default: the fewest on which it fits)"
+        sub.add_argument("--devices", type=_devices, help=about)
 
 
 def _add_sampling_options(sub: argparse.ArgumentParser) -> None:

@@ -100,6 +100,8 @@ def _say(stream: Any, status: Status, *, interruptible: bool = False) -> str:
             raise
         stream.close()
     status.note(_speed(answer))
+    if stream.warning:
+        status.note(f"workbench: {stream.warning}")
     return answer.text
 
 
@@ -296,8 +298,12 @@ def dashboards(options: argparse.Namespace) -> None:
 
 def _plan_to(options: argparse.Namespace, status: Status, wanted: str) -> Any:
     """The plan, of a model that can do what is wanted: chat, complete, transcribe or imagine."""
+    from workbench import catalog
     from workbench.deployment import limits
 
+    if entry := catalog.find_model(options.model):  # before its file is fetched for nothing
+        does = {entry.task} if entry.task in ("transcribe", "imagine") else {"chat", "complete"}
+        limits.check_use(entry.name, does, wanted)
     plan = make_plan(options, status)
     limits.check_use(plan.model.name, plan.engine.capabilities, wanted)
     return plan
@@ -313,17 +319,11 @@ def make_plan(options: argparse.Namespace, progress: Callable[[float | None, str
     # an app knows its models by names of its own
     in_app = options.engine in (*engines.APPS, *engines.IMAGE_APPS)
     model = options.model if in_app else models.get(options.model, progress=fetched)
-    plan = planning.plan(
+    return planning.plan(
         model, engine=options.engine, format=options.format, context=options.context,
         concurrency=options.concurrency, threads=options.threads, image=_shape(model, options),
-        cache_type=options.cache_type, flash_attention=options.flash_attention,
+        cache_type=options.cache_type, flash_attention=options.flash_attention, devices=options.devices,
     )  # fmt: skip
-    if plan.engine.name != "llama.cpp" and (options.cache_type != "f16" or not options.flash_attention):
-        raise UsageError(
-            f"--cache-type and --no-flash-attention are settings of llama.cpp, and {plan.engine.title} was chosen.",
-            fix="Leave them out, or say --engine llama.cpp.",
-        )
-    return plan
 
 
 def _shape(model: Any, options: argparse.Namespace) -> Any:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from workbench import lazy
 
 if TYPE_CHECKING:
-    from workbench.deployment.deployment import Deployment, attach, deploy, is_running
+    from workbench.deployment.deploying import deploy, is_running
+    from workbench.deployment.deployment import Deployment, attach
     from workbench.deployment.registry import deployments, logs, stop, stop_all
     from workbench.deployment.room import check_room
 
@@ -22,9 +23,9 @@ __getattr__ = lazy.attributes(
         "Deployment": "workbench.deployment.deployment:Deployment",
         "attach": "workbench.deployment.deployment:attach",
         "check_room": "workbench.deployment.room:check_room",
-        "deploy": "workbench.deployment.deployment:deploy",
+        "deploy": "workbench.deployment.deploying:deploy",
         "deployments": "workbench.deployment.registry:deployments",
-        "is_running": "workbench.deployment.deployment:is_running",
+        "is_running": "workbench.deployment.deploying:is_running",
         "logs": "workbench.deployment.registry:logs",
         "stop": "workbench.deployment.registry:stop",
         "stop_all": "workbench.deployment.registry:stop_all",

@@ -50,8 +50,10 @@ def watchdog_lost(state: State) -> StartFailed:
 
 def death(state: State) -> str:
     """How a deployment that died ended, and when, in a few words; "" for one that lives."""
-    code = state.failure.get("exit_code")
-    return f"{ending(code)} at {state.failure['at']}" if code is not None else ""
+    if not state.failure:
+        return ""
+    code = state.failure["exit_code"]
+    return f"{state.failure['text'] if code is None else ending(code)} at {state.failure['at']}"
 
 
 def left_behind(state: State) -> StopFailed:
@@ -149,10 +151,11 @@ def unanswered(state: State, error: str) -> WorkbenchError:
 def gone(state: State) -> ServerDied:
     """The error for a server that was there: how it ended, as far as the watchdog knew, and its last words."""
     current = states.load(state.path)
-    exit_code = current.failure.get("exit_code") if current else None
-    tail = log_tail(state.log_path, TAIL_LINES)
+    failure = current.failure if current else {}
+    tail, text = log_tail(state.log_path, TAIL_LINES), failure.get("text", "")
+    how = f" ({text})" if failure.get("kind") == "supervisor" else _how(state, failure.get("exit_code"))
     return ServerDied(
-        f"The server of {state.model} is gone{_how(state, exit_code)}{_last_words(tail)}",
+        f"The server of {state.model} is gone{how}{_last_words(tail)}",
         fix="Deploy again. What you had received stays valid.",
         details=tail,
     )

@@ -17,6 +17,8 @@ from workbench.errors import UsageError
 LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN = 1 << 20, 32
 MOST_TOKENS: Final = 2**31 - 1  # servers count in 32 bits
 COMPLETION_TOKENS: Final = 16  # where nobody says how many: OpenAI's default, since a base model goes on for ever
+#: Bytes of text for a token: more than usual text has, and fewer.
+_MOST_BYTES, _LEAST_BYTES = 6, 3
 #: The least and the most that OpenAI's API takes. Beyond them some engines refuse, others answer as if nothing were
 #: wrong: a negative number of tokens is all that fit for one, an error for the next.
 _SAMPLING: Final[Mapping[str, tuple[int, int]]] = {
@@ -94,6 +96,21 @@ def prompt_too_long(tokens: int, context: int) -> UsageError:
     return UsageError(
         f"The prompt has {tokens} tokens; the deployment was made for {context}.",
         fix="Shorten it, begin a new conversation, or deploy with a larger context.",
+    )
+
+
+def probably_cut(fields: Mapping[str, Any], tokens: int, context: int) -> str:
+    """What is to be said of a prompt of which the server counted fewer tokens than its text can have; "" of any other.
+
+    Apps leave out what does not fit the context and do not say so. A guess: 6 bytes for a token are more than prose or
+    code has in any language, and a text of fewer than 3 for each token of the context fits it.
+    """
+    size = len(_text(fields).encode(errors="replace"))
+    if not 0 < tokens < size / _MOST_BYTES or size < _LEAST_BYTES * context:
+        return ""
+    return (
+        f"The prompt was probably cut: of its {size} bytes the server counted {tokens} tokens, and {context} fit the "
+        "context. Shorten it, begin a new conversation, or deploy with a larger context."
     )
 
 

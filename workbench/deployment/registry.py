@@ -13,6 +13,7 @@ from workbench.deployment import lease as leases
 from workbench.deployment import state as states
 from workbench.deployment.state import State
 from workbench.errors import UnknownName, UsageError
+from workbench.units import now
 
 LOG_DAYS = 7
 GIVE_BACK_S = 40.0
@@ -30,8 +31,8 @@ def deployments() -> list[State]:
             continue
         if state.watchdog_lives() or (state.keep and state.status == states.DIED):
             found.append(state)
-        else:
-            sweep(state)
+        elif record := sweep(state):
+            found.append(record)
     _remove_old_logs()
     return found
 
@@ -78,8 +79,8 @@ def forget_dead(share_key: str) -> None:
             state.remove()
 
 
-def sweep(state: State) -> None:
-    """End what is left of a deployment whose watchdog is gone, and remove its state.
+def sweep(state: State) -> State | None:
+    """End what is left of a deployment whose watchdog is gone, and remove its state; a record if it was to stay.
 
     What holds a model in an app has the time to give it back, and ends an app of ours itself.
     """
@@ -92,7 +93,13 @@ def sweep(state: State) -> None:
     for process in left:
         with suppress(psutil.Error):
             process.kill()
-    state.remove()
+    if not state.keep or state.status != states.READY:
+        state.remove()
+        return None
+    failure = {"kind": "supervisor", "text": "its supervisor was killed", "exit_code": None, "at": now()}
+    record = state.update(status=states.DIED, failure=failure)
+    record.retire()
+    return record.update(control="")
 
 
 def _remove_old_logs() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.deployment.deployment import is_running
+from workbench.deployment.deploying import is_running
 from workbench.errors import DoesNotFit
 from workbench.planning import Fit, Plan
 from workbench.units import format_bytes

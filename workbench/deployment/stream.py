@@ -44,15 +44,16 @@ class Stream:
     fields: what is sent: `messages` for a chat, `prompt` for a text to be continued, and the options;
     finish_reason: 'stop' when the model ended its answer, 'length' when it was cut at the most tokens or at the end of
     the context, None as long as the answer grows or when it was closed; usage: the server's own count of tokens, None
-    until it says so. Raises UsageError for what no server should be sent (see `limits`) and for a prompt that does not
-    fit the context, ServerBusy and RequestFailed for what the server answers instead, ServerDied when it goes away.
+    until it says so; warning: what is to be said of a whole answer, such as that its prompt was probably cut.
+    Raises UsageError for what no server should be sent (see `limits`) and for a prompt that does not fit the context,
+    ServerBusy and RequestFailed for what the server answers instead, ServerDied when it goes away.
     """
 
     def __init__(self, state: State, fields: Mapping[str, Any]) -> None:
         limits.check(fields)
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
-        self.closed = False
+        self.closed, self.warning = False, ""
         self._state, self.fields = state, fields
         self._body = _sent(state, fields)
         self._line = _Line(state.base_url)
@@ -92,6 +93,8 @@ class Stream:
             self._line.close()
         if self.finish_reason is None and not self.closed:
             raise failures.cut_short(self._state)  # a server that dies may close its connection as if all were said
+        if self._state.app_port and self.usage:
+            self.warning = limits.probably_cut(self.fields, self.usage.prompt_tokens, self._state.context)
 
 
 def _sent(state: State, fields: Mapping[str, Any]) -> bytes:

@@ -27,7 +27,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
@@ -37,6 +36,7 @@ import psutil
 from workbench.deployment import state as states
 from workbench.deployment.state import State
 from workbench.secrets import private_environment
+from workbench.units import now
 
 LOG_LIMIT_BYTES = 1_000_000
 TERMINATE_S = 1.0  # from SIGTERM to SIGKILL: leaves a second within the two that a kill may take
@@ -95,9 +95,9 @@ class Watchdog:
             self._watch()
         except Exception:  # noqa: BLE001 - whatever it is, the log keeps it and the tree still ends
             self._log(traceback.format_exc().encode())
-            self.state = self.state.update(
-                failure={"kind": "supervisor", "text": "The supervisor failed", "exit_code": None}
-            )
+            status = states.DIED if self.state.status == states.READY else states.FAILED
+            failure = {"kind": "supervisor", "text": "its supervisor failed", "exit_code": None, "at": now()}
+            self.state = self.state.update(status=status, failure=failure)
         finally:
             self._end()
 
@@ -277,8 +277,7 @@ class Watchdog:
         """Record what went wrong and end the tree; the state stays until those who hold a lease have seen it."""
         self._end_tree()
         self._dispatch(0)  # the last words of the server
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._save(status=status, failure={"kind": kind, "text": text, "exit_code": self.exit_code, "at": at})
+        self._save(status=status, failure={"kind": kind, "text": text, "exit_code": self.exit_code, "at": now()})
 
     def _end(self) -> None:
         self._end_tree()  # before anything that a disk could refuse

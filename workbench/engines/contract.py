@@ -132,13 +132,14 @@ class Endpoint:
 
 
 class Engine(ABC, Generic[AnyModel]):
-    """One way of running models. Every method is pure but `available`, which may look at the machine.
+    """One way of running models. Every method is pure but `available` and `reach`, which may look at the machine.
 
     formats: the formats of weights it runs, as `workbench.models.formats` names them; runtimes: the kinds of devices it
     runs on ('cpu', 'cuda', 'rocm', 'metal', 'xpu'); capabilities: chat, complete, transcribe, imagine; container: the
     kind of file or folder it opens ('gguf', 'safetensors', 'onnx'); starts: False where the workbench predicts it and
     cannot start it yet; keeps_models: it has its models itself, so that no file is written for it; spans_devices: it
-    can use several at once; deals_layers: it deals whole layers out, to devices and to main memory.
+    can use several at once; splits_layers: it divides every layer over them, where others give each whole layers;
+    deals_layers: it can leave layers in main memory too.
     """
 
     name: str
@@ -149,8 +150,7 @@ class Engine(ABC, Generic[AnyModel]):
     container = "gguf"
     starts = True
     keeps_models = False
-    spans_devices = False
-    deals_layers = False
+    spans_devices = splits_layers = deals_layers = False
     health_path = "/health"
     start_timeout_s = 180.0  # how long it may take until it answers
     #: Sent with each measured request: the same prompt must cost the same twice, and an answer must be full length.
@@ -159,6 +159,10 @@ class Engine(ABC, Generic[AnyModel]):
     @abstractmethod
     def available(self, machine: Machine | None = None) -> Availability:
         """Say whether the workbench can start this engine here."""
+
+    def reach(self, machine: Machine) -> frozenset[str]:
+        """The kinds of devices that what is installed of it here uses, as `runtimes` names them."""
+        return frozenset({"cpu"})
 
     @abstractmethod
     def supports(self, model: AnyModel) -> Availability:

@@ -8,11 +8,13 @@ from importlib import metadata
 
 from workbench.engines.contract import Availability
 from workbench.evidence import Basis, Estimate
-from workbench.machine import Accelerator
+from workbench.machine import Accelerator, Machine, torch_runtime
 from workbench.machine.description import RUNTIMES
 from workbench.models import Model
 from workbench.units import MIB
 
+#: What to do about a plan for the CPU that was to run on a card.
+ON_A_CARD = "Plan for a card of this machine, counted from 0: --devices 0, or devices=(0,)."
 CONTEXT_BYTES = {"NVIDIA": 400 * MIB}
 CONTEXT_SOURCE = "300 to 500 MB with CUDA 11.7 and later (pytorch issues 107667 and 109888), 200 to 1,000 MB overall"
 
@@ -42,6 +44,11 @@ def runtime(card: Accelerator) -> str:
     return RUNTIMES.get(card.vendor, card.vendor)
 
 
+def of_pytorch(machine: Machine) -> frozenset[str]:
+    """The kinds of devices that the installed build of PyTorch uses."""
+    return frozenset({"cpu", torch_runtime(machine)}) - {""}
+
+
 def compute_capability(card: Accelerator) -> float | None:
     """NVIDIA's number for what a card can do, such as 8.9; None for other makers and where nobody says."""
     if card.vendor != "NVIDIA" or card.spec is None or not card.spec.compute_capability:
@@ -58,12 +65,6 @@ def visible(devices: Sequence[int]) -> dict[str, str]:
     """What shows a program these of NVIDIA's and AMD's cards alone, in this order and counted from 0; none at all for a
     plan without devices."""
     return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, devices))}
-
-
-def on_a_card(engine: str) -> str:
-    """What to do about a plan for the CPU that was to run on a card."""
-    call = f'workbench.deploy(workbench.estimate(workbench.models.get(MODEL), engine="{engine}", devices=(0,)))'
-    return f"Plan for the card: {call}."
 
 
 def capacity_bytes(card: Accelerator) -> int | None:

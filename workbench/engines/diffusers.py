@@ -11,6 +11,7 @@ from pathlib import Path
 from workbench.catalog.media_coefficients import of_images
 from workbench.engines import diffusion, diffusion_memory
 from workbench.engines.contract import Availability, Engine, Launch, Settings
+from workbench.engines.device_memory import of_pytorch
 from workbench.engines.runtime import Hosted, ImageRuntime, installed
 from workbench.engines.workload import Workload
 from workbench.errors import EngineUnavailable
@@ -43,6 +44,9 @@ class Diffusers(Engine[ImageModel]):
 
     def available(self, machine: Machine | None = None) -> Availability:
         return installed({"diffusers": "diffusers", "torch": "torch", "transformers": "transformers", "PIL": "pillow"})
+
+    def reach(self, machine: Machine) -> frozenset[str]:
+        return of_pytorch(machine)
 
     def supports(self, model: ImageModel) -> Availability:
         if model.format not in self.formats:

@@ -40,6 +40,8 @@ CACHE_BLOCK_VALUES = 32  # values in a block of a quantized cache
 _COMPILE = (
     "Put a llama-server on PATH that is compiled for your accelerator (llama.cpp's docs/build.md), or plan for the CPU."
 )
+#: What llama.cpp calls the devices of each kind; those of Vulkan may be of any.
+_KINDS = {"CUDA": "cuda", "ROCm": "rocm", "HIP": "rocm", "MTL": "metal", "Metal": "metal", "SYCL": "xpu"}
 #: On an abort, no debugger: its talk would bury the reason, which is the last line of the log.
 _QUIET_ABORT = {"GGML_NO_BACKTRACE": "1"}
 
@@ -71,6 +73,11 @@ class LlamaCpp(TextEngine):
                 "Neither llama-server is on PATH nor is the package xllamacpp installed.",
                 "Install it: pip install xllamacpp",
             )
+
+    def reach(self, machine: Machine) -> frozenset[str]:
+        """What the program lists by itself; the server inside xllamacpp uses the CPU alone."""
+        seen = _devices(self.binary) if self.binary else []
+        return frozenset({"cpu"} | {_KINDS[name] for one in seen if (name := one.rstrip("0123456789")) in _KINDS})
 
     def supports(self, model: Model) -> Availability:
         from gguf.constants import MODEL_ARCH_NAMES

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from workbench.engines import whisper, whisper_memory
 from workbench.engines.contract import Settings
+from workbench.engines.device_memory import of_pytorch
 from workbench.engines.runtime import SpeechRuntime
 from workbench.engines.speech_engine import SpeechEngine
 from workbench.engines.whisper import Habits
@@ -30,6 +31,9 @@ class OpenAIWhisper(SpeechEngine):
     library = ("whisper", "openai-whisper")
     usual = "FP32"
     on_devices = True
+
+    def reach(self, machine: Machine) -> frozenset[str]:
+        return of_pytorch(machine) & self.runtimes
 
     def stored_format(self, format_name: str) -> str:
         """It holds 32 bits whatever it computes in."""

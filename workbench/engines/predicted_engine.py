@@ -20,13 +20,12 @@ class PredictedEngine(TextEngine):
     """An engine for language models that only predicts.
 
     package: its distribution; published_as: its name among the speed coefficients; needs: where each format of weights
-    runs; splits_layers: it divides every layer over its devices, whatever the settings say.
+    runs.
     """
 
     package: str
     published_as: str
     needs: Mapping[str, Needs]
-    splits_layers = False
     container = "safetensors"
     starts = False
     spans_devices = True

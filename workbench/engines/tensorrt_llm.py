@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.engines import activations, environments, kv_pool
 from workbench.engines.contract import Availability, Launch, Settings
-from workbench.engines.device_memory import Needs, capacity_bytes, driver_context, label, on_a_card, visible
+from workbench.engines.device_memory import ON_A_CARD, Needs, capacity_bytes, driver_context, label, visible
 from workbench.engines.llamacpp_memory import RECURRENT, is_recurrent
 from workbench.engines.predicted_engine import PredictedEngine
 from workbench.engines.tensor_split import refusal, shard
@@ -78,6 +78,9 @@ class TensorRTLLM(PredictedEngine):
         if self.command:
             return Availability(True, version=self.version)
         return environments.missing(self.name, machine)
+
+    def reach(self, machine: Machine) -> frozenset[str]:
+        return self.runtimes
 
     def supports(self, model: Model) -> Availability:
         able, name = super().supports(model), model.architecture.name
@@ -165,7 +168,7 @@ class TensorRTLLM(PredictedEngine):
             found = self.available()
             raise EngineUnavailable(found.reason, fix=found.fix)
         if not settings.devices:
-            raise EngineUnavailable("TensorRT-LLM runs on cards alone; this plan names none.", fix=on_a_card(self.name))
+            raise EngineUnavailable("TensorRT-LLM runs on cards alone; this plan names none.", fix=ON_A_CARD)
         if settings.cache_type not in ("f16", "bf16"):
             raise UsageError(
                 f"A cache of type {settings.cache_type} is set in a file that the workbench does not write.",

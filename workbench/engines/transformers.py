@@ -18,7 +18,7 @@ from workbench import folders
 from workbench.engines import cpu_speed
 from workbench.engines import transformers_memory as memory
 from workbench.engines.contract import Availability, Launch, Settings
-from workbench.engines.device_memory import Needs, visible, weight_format
+from workbench.engines.device_memory import Needs, of_pytorch, visible, weight_format
 from workbench.engines.llamacpp_memory import RECURRENT, is_recurrent
 from workbench.engines.predicted_engine import PredictedEngine
 from workbench.engines.runtime import Hosted, TextRuntime, installed
@@ -103,6 +103,9 @@ class Transformers(PredictedEngine):
     def available(self, machine: Machine | None = None) -> Availability:
         found = installed({name: name for name in ("transformers", "torch", "accelerate")})
         return replace(found, version=f"{found.version}, torch {version('torch')}") if found.ok else found
+
+    def reach(self, machine: Machine) -> frozenset[str]:
+        return of_pytorch(machine)
 
     def supports(self, model: Model) -> Availability:
         if model.format == "gguf":

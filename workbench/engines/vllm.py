@@ -16,7 +16,7 @@ from workbench import folders
 from workbench.engines import cpu_speed, environments
 from workbench.engines import vllm_memory as memory
 from workbench.engines.contract import Availability, Launch, Settings
-from workbench.engines.device_memory import Needs, on_a_card, visible
+from workbench.engines.device_memory import ON_A_CARD, Needs, visible
 from workbench.engines.predicted_engine import PredictedEngine
 from workbench.engines.tensor_split import refusal, shard
 from workbench.errors import EngineUnavailable, UsageError
@@ -97,6 +97,10 @@ class VLLM(PredictedEngine):
         if self.command:
             return Availability(True, version=self.version)
         return environments.missing(self.name, machine)
+
+    def reach(self, machine: Machine) -> frozenset[str]:
+        """One build runs on one kind; of what is on PATH, nobody knows which it is."""
+        return frozenset({self.built_for}) if self.built_for else self.runtimes
 
     def runs_on(self, model: Model, settings: Settings, machine: Machine) -> Availability:
         """Say whether these devices can run this format, can be split over, and hold the cache of one request."""
@@ -196,7 +200,7 @@ class VLLM(PredictedEngine):
         if self.built_for == "cuda" and not settings.devices:
             raise EngineUnavailable(
                 f"{self.version} is built for CUDA and would run on a card; this plan is for the CPU.",
-                fix=on_a_card(self.name),
+                fix=ON_A_CARD,
             )
         if self.built_for == "cpu" and settings.devices:
             raise EngineUnavailable(

@@ -6,7 +6,7 @@ Importing this room loads no numerical library: the calibration runs in processe
 """
 
 from workbench.machine.calibration import alone, calibrate, kept
-from workbench.machine.compatibility import Finding, judge
+from workbench.machine.compatibility import Finding, judge, torch_runtime
 from workbench.machine.described import describe
 from workbench.machine.description import BUSY_CORES, Accelerator, Calibration, Cpu, Disk, Machine, Memory
 from workbench.machine.detection import from_raw
@@ -56,4 +56,5 @@ __all__ = [
     "probe",
     "raw",
     "shared_bytes",
+    "torch_runtime",
 ]

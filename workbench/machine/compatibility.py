@@ -110,6 +110,15 @@ def _newest_cuda(machine: Machine, driver: str | None) -> Support | None:
     return max(fitting, key=lambda line: _version(line.since), default=None)
 
 
+def torch_runtime(machine: Machine) -> str:
+    """The kind of accelerators that the installed build of PyTorch is for ('cuda', 'rocm', 'xpu', 'metal'); "" for none
+    and where nobody knows."""
+    build = machine.packages.get("torch", "").partition("+")[2]
+    if machine.system.startswith("macOS"):
+        return "metal" if machine.cpu.architecture == "arm64" else ""
+    return next((name for mark, name in _RUNTIMES.items() if build.startswith(mark)), "")
+
+
 def _torch(machine: Machine) -> Iterator[Finding]:
     installed = machine.packages.get("torch")
     if not installed:
@@ -119,8 +128,7 @@ def _torch(machine: Machine) -> Iterator[Finding]:
         yield _on_mac(machine, version)
         return
     cards = [card for card in machine.accelerators if card.runtime and not _is_jetson(card)]
-    runtime = next((name for mark, name in _RUNTIMES.items() if build.startswith(mark)), "")
-    served = [card for card in cards if card.runtime == runtime]
+    served = [card for card in cards if card.runtime == torch_runtime(machine)]
     if cards and not build:
         yield Finding("unknown", f"Which devices torch {installed} was built for is not known.",
                       'Ask it: python -c "import torch; print(torch.cuda.get_arch_list())"')  # fmt: skip

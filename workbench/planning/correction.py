@@ -5,6 +5,7 @@ For reading only. What is stored before a run, and what accuracy is scored on, i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -48,6 +49,9 @@ _ALSO: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
+_CPU: Final = "[]"  # the devices of a pair, also where plans did not say any yet
+
+
 def calibrated(plan: Plan, pairs: Iterable[Pair]) -> Plan:
     """The plan with each speed corrected by the closest group of pairs (`Ledger.pairs`) of its engine on its machine.
 
@@ -67,11 +71,11 @@ def peak(plan: Plan, pairs: Iterable[Pair]) -> Estimate:
 
 
 def _ours(plan: Plan, pairs: Iterable[Pair]) -> list[Pair]:
-    if plan.settings.devices:  # what was measured so far ran on the CPU
-        return []
+    devices = json.dumps(plan.settings.devices, separators=(",", ":"))
     return [
         pair for pair in pairs
         if (pair["engine"], pair["machine"]) == (plan.engine.name, plan.machine.fingerprint())
+        and (pair.get("devices") or _CPU) == devices
         and not pair["calibrated_by_ledger"]
         and pair["predicted"] is not None
         and (pair.get("others_busy_cores") or 0.0) <= BUSY_CORES

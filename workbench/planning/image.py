@@ -12,6 +12,7 @@ from workbench.engines.workload import CHAT
 from workbench.errors import EngineUnavailable, UnsupportedModel, UsageError
 from workbench.machine import Machine, calibrate, probe
 from workbench.models import ImageModel
+from workbench.planning import placement
 from workbench.planning import threads as thread_choice
 from workbench.planning.plans import Plan, Refusal, predict
 from workbench.planning.shapes import candidates, shape
@@ -28,6 +29,7 @@ def plan(
     format: str | None = None,  # noqa: A002 - the field's own word
     image: ImageShape | None = None,
     threads: int | thread_choice.Threads | None = None,
+    devices: tuple[int, ...] | None = None,
 ) -> Plan:
     """A deployment of `model` here; image: the largest request it is to serve, one picture of the model's own size when
     not given.
@@ -36,7 +38,7 @@ def plan(
     tiles. Raises EngineUnavailable, UnsupportedModel or UsageError.
     """
     machine = machine or calibrate(probe())
-    chosen, made, refused = _choose(model, engine, format or ON_CPU, machine)
+    chosen, made, refused = _choose(model, engine, format, machine, devices)
     count = thread_choice.counted(threads, machine)
     wanted = image or ImageShape(model.width, model.height, model.steps, guidance=model.guidance)
     settings = Settings(
@@ -44,37 +46,54 @@ def plan(
     )
     version = chosen.available(machine).version or ""
     found = None
-    for one, why in _ways(settings):
-        reasons = (f"{chosen.title} makes pictures in {made.format} here ({version})", *why, count.reason)
-        found = predict(made, chosen, one, machine, CHAT, version=version, reasons=reasons, refused=refused)
+    for one, why in _ways(made, chosen, settings, machine, devices):
+        found = predict(made, chosen, one, machine, CHAT)
+        reasons = f"{chosen.title} makes pictures in {made.format} here ({version})", *placement.where(found), *why
+        found = found.found_here(version, (*reasons, count.reason), refused)
         if found.verdict != "does not fit":
             return found
     assert found is not None  # noqa: S101 - there is always a first way
     return found
 
 
-def _ways(settings: Settings) -> Iterator[tuple[Settings, tuple[str, ...]]]:
-    """As asked, and then with less memory for the same pictures."""
-    yield settings, ()
-    if settings.image and settings.image.images > 1:
-        yield replace(settings, tricks=Tricks(sliced=True)), ("pictures are decoded one by one, to fit",)
-    yield replace(settings, tricks=Tricks(sliced=True, tiled=True)), ("pictures are decoded in tiles, to fit",)
+def _ways(
+    model: ImageModel, engine: Engine[Any], settings: Settings, machine: Machine, devices: tuple[int, ...] | None
+) -> Iterator[tuple[Settings, tuple[str, ...]]]:
+    """As asked, and then with less memory for the same pictures, on one device after the other."""
+    reach = placement.reach_of(engine, machine)
+    for one in placement.placements(model, engine, settings, machine, devices=devices, reach=reach):
+        moved = ("its parts are moved to the card while they work, to fit",) if one.offload else ()
+        yield one, moved
+        if one.image and one.image.images > 1:
+            yield replace(one, tricks=Tricks(sliced=True)), (*moved, "pictures are decoded one by one, to fit")
+        yield replace(one, tricks=Tricks(sliced=True, tiled=True)), (*moved, "pictures are decoded in tiles, to fit")
 
 
 def _choose(
-    model: ImageModel, engine: str | Engine[Any], format_name: str, machine: Machine
+    model: ImageModel,
+    engine: str | Engine[Any],
+    format_name: str | None,
+    machine: Machine,
+    devices: tuple[int, ...] | None,
 ) -> tuple[Engine[Any], ImageModel, tuple[Refusal, ...]]:
     refused: list[Refusal] = []
     for one in candidates(engine, "imagine"):
-        obstacle = _obstacle(model, one, format_name, machine)
+        wanted = format_name or _usual(model, one, machine, devices)
+        obstacle = _obstacle(model, one, wanted, machine)
         if obstacle is None:
-            made = shape(model, one, format_name)
+            made = shape(model, one, wanted)
             assert isinstance(made, ImageModel)  # noqa: S101 - a model stays of its kind
             return one, made, tuple(refused)
         refused.append(obstacle)
     wrong_kind = all("imagine" not in one.capabilities for one in candidates(engine, "imagine"))
     error = UsageError if wrong_kind else EngineUnavailable if model.path else UnsupportedModel
     raise error(" ".join(one.reason for one in refused), fix=refused[-1].fix)
+
+
+def _usual(model: ImageModel, engine: Engine[Any], machine: Machine, devices: tuple[int, ...] | None) -> str:
+    """The format that is taken when nobody names one: on an accelerator that of the files."""
+    on_card = devices if devices is not None else placement.reach_of(engine, machine) - {"cpu"}
+    return model.format if on_card and model.format in engine.formats else ON_CPU
 
 
 def _obstacle(model: ImageModel, engine: Engine[Any], format_name: str, machine: Machine) -> Refusal | None:

@@ -20,7 +20,7 @@ from workbench.machine import Machine, calibrate, probe
 from workbench.models import Model
 from workbench.planning import threads
 from workbench.planning.correction import calibrated, peak
-from workbench.planning.planner import check_context
+from workbench.planning.language import check_context
 from workbench.planning.planner import plan as plan_one
 from workbench.planning.plans import Plan, Refusal, predict
 from workbench.planning.ranking import combinations, is_rounded, is_rounded_again

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from workbench.engines import Engine, Settings, Workload
@@ -135,6 +135,12 @@ class Plan:
                     f"{self.settings.context} tokens; {format_bytes(fit.free_bytes or 0)} of memory are available.",
                     fix="Close other programs, ask for a smaller context, or choose a smaller model.",
                 )
+
+    def found_here(self, version: str, reasons: tuple[str, ...], refused: tuple[Refusal, ...]) -> Plan:
+        """The same with the version of the engine that was found, why it was taken, and what was refused before it."""
+        return replace(
+            self, engine_version=version, reasons=(*reasons, *self.reasons), refused=(*refused, *self.refused)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Stable keys with units in their names, for --json, the ledger and the report."""

@@ -18,8 +18,9 @@ from workbench.errors import UnsupportedModel, UsageError, WorkbenchError
 from workbench.machine import Machine, kept, probe
 from workbench.models import AnyModel, Model
 from workbench.models.image import bits_per_weight
-from workbench.planning.configuration import candidates, place, settings_for
-from workbench.planning.planner import LEAST_CONTEXT, check_context
+from workbench.planning.configuration import candidates, settings_for
+from workbench.planning.language import LEAST_CONTEXT, check_context
+from workbench.planning.placement import place
 from workbench.planning.plans import Plan, Refusal, predict
 from workbench.planning.shapes import can_take, model_format
 from workbench.units import GIB, format_bytes
@@ -27,6 +28,10 @@ from workbench.units import GIB, format_bytes
 #: Tokens per second that most people read at most; slower than that, a chat is watched and not read.
 FAST_ENOUGH = 10.0
 LOSSLESS_BITS = 8.0
+_RULE = (
+    "fast enough to read ({:g} tok/s) first; of those what loses least "
+    f"({LOSSLESS_BITS:g} bits and more lose nothing); of those the fastest"
+)
 #: Formats of so many bits hold whatever a file holds, or all but: 16 of 20 answers of SmolLM2 stayed the same in BF16,
 # none in four bits made of a file of four bits (workbench/catalog/records/same_text.json).
 EXACT_BITS = 16.0
@@ -122,13 +127,9 @@ def choices(
             refused.append(_refusal(plan))
         else:
             plans.append(plan)
-    rule = (
-        f"fast enough to read ({least_tok_per_s:g} tok/s) first; of those what loses least "
-        f"({LOSSLESS_BITS:g} bits and more lose nothing); of those the fastest"
-    )
     here = _startable(plans, machine)
     ranked = sorted(plans, key=lambda plan: _rank(plan, least_tok_per_s, here), reverse=True)
-    return Choices(found.name, machine, tuple(ranked), tuple(refused), rule, here)
+    return Choices(found.name, machine, tuple(ranked), tuple(refused), _RULE.format(least_tok_per_s), here)
 
 
 def _startable(plans: Sequence[Plan], machine: Machine) -> frozenset[str]:

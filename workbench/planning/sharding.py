@@ -20,8 +20,8 @@ from workbench.errors import EngineUnavailable, MissingExtra, UnsupportedModel
 from workbench.machine import Machine
 from workbench.models import Model
 from workbench.planning import device_map_layout, layer_split, tensor_parallel
+from workbench.planning.language import check_context
 from workbench.planning.layouts import Layout
-from workbench.planning.planner import check_context
 
 
 def compare(

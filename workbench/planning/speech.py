@@ -10,8 +10,9 @@ from workbench.engines.workload import CHAT
 from workbench.errors import EngineUnavailable, UnsupportedModel, UsageError
 from workbench.machine import Machine, calibrate, probe
 from workbench.models import SpeechModel
+from workbench.planning import placement
 from workbench.planning import threads as thread_choice
-from workbench.planning.plans import Plan, Refusal, predict
+from workbench.planning.plans import Plan, Refusal
 from workbench.planning.shapes import candidates, obtainable, shape
 
 
@@ -24,6 +25,7 @@ def plan(
     concurrency: int = 1,
     threads: int | thread_choice.Threads | None = None,
     beam: int = 1,
+    devices: tuple[int, ...] | None = None,
 ) -> Plan:
     """A deployment of `model` here; beam: how many ways a search follows at once, 1 takes the likeliest word.
 
@@ -53,7 +55,8 @@ def plan(
     )  # fmt: skip
     version = candidate.available(machine).version or ""
     reasons = (f"{candidate.title} transcribes with {made.format} weights here ({version})", count.reason)
-    return predict(made, candidate, settings, machine, CHAT, version=version, reasons=reasons, refused=tuple(refused))
+    placed = placement.here(made, candidate, settings, machine, CHAT, devices=devices)
+    return placed.found_here(version, reasons, tuple(refused))
 
 
 def _shaped(

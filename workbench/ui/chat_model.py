@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from traitlets import Any as AnyTrait
 from traitlets import Dict, Enum, Float, Int, List, Unicode, observe
@@ -22,6 +22,9 @@ from workbench.ui import conversation, engine_choice, machine_choice
 from workbench.ui.conversation import Reply, Turn
 from workbench.ui.jobs import Cancelled, Context
 from workbench.ui.stepwise import GRACE_S, Stepwise, checked, in_bytes
+
+if TYPE_CHECKING:
+    from workbench.deployment.stream import Stream
 
 MODEL: Final = "smollm2-135m-instruct"
 STATES: Final = ("idle", "looking", "deploying", "ready", "answering", "stopping")
@@ -230,13 +233,14 @@ class Chat(Stepwise):
         except WorkbenchError as error:
             yield replace(reply, ending="failed", note=str(error), error=error)
             return
-        yield self._ended(name, reply, asked, stopped=stream.closed)
+        yield self._ended(name, reply, asked, stream)
 
-    def _ended(self, name: str, reply: Reply, asked: Asked, *, stopped: bool) -> Reply:
+    def _ended(self, name: str, reply: Reply, asked: Asked, stream: Stream) -> Reply:
         room, most = self.plans[name].settings.context, asked.options["max_tokens"]
-        ending, note = conversation.ended(reply.answer, stopped=stopped, context=room, most_tokens=most)
+        ending, note = conversation.ended(reply.answer, stopped=stream.closed, context=room, most_tokens=most)
+        said = " ".join(filter(None, (note, stream.warning)))
         memory = self.running[name].memory()
-        return replace(reply, ending=ending, note=note, memory_bytes=memory.bytes if memory else None)
+        return replace(reply, ending=ending, note=said, memory_bytes=memory.bytes if memory else None)
 
     def _let_go_of_the_dead(self, turn: Turn) -> None:
         dead = [name for name, reply in turn.replies.items() if isinstance(reply.error, ServerDied)]

@@ -38,8 +38,12 @@ def prompt_too_long(tokens: int, context: int) -> Refused:
 
 
 def invalid(errors: list[Any]) -> Refused:
-    """What is wrong with the body, from pydantic's list: the first fault, where it is and the value seen."""
-    first = errors[0]
+    """What is wrong with the body, from pydantic's list: the first fault, where it is and the value seen.
+
+    Where a field may be of several types, that of the type which was meant: the others complain of the type itself.
+    """
+    same = [error for error in errors if error["loc"][:1] == errors[0]["loc"][:1]]
+    first = max(same, key=lambda error: not error["type"].endswith("_type"))
     if first["type"] == "json_invalid":
         at = f" at character {first['loc'][-1]}" if isinstance(first["loc"][-1], int) else ""
         return Refused(f"The body is not valid JSON: {first['ctx']['error']}{at}.", code="invalid_json")

@@ -47,7 +47,7 @@ CHAT: list[tuple[dict[str, Any], str]] = [
     ({"seed": "x"}, "seed"),
     ({"seed": 2**64}, "seed"),
     ({"stream": "yes"}, "stream"),
-    ({"stop": [""]}, "stop.0: .* at least 1 character"),
+    ({"stop": [""]}, "stop.0: .* at least 1 item"),
     ({"stop": ["x"] * 17}, "stop: .* at most 16"),
     ({"stop": "x" * 257}, "stop: .* at most 256"),
     ({"stop": 5}, "stop: .* got 5"),

@@ -183,8 +183,9 @@ def test_a_watchdog_that_is_killed_leaves_nothing_loaded(
     deployment = workbench.deploy(planned("lm-studio"), keep=True)
     os.kill(deployment.state.watchdog_pid, signal.SIGKILL)
     assert wait_until(lambda: served[0].state == "idle", 10)
+    assert [one.status for one in workbench.deployments()] == ["died"]  # a record, since it was to stay
+    deployment.stop()
     assert workbench.deployments() == []
-    deployment.release()
 
 
 def test_a_watchdog_that_is_killed_leaves_no_app_of_ours_behind(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -50,9 +51,14 @@ CASES = (
 
 
 def run() -> dict[str, Any]:
-    """A summary, and per deployment what was predicted and what was measured; those that could not run say why."""
-    found = list(measured())
-    return {"summary": summary(found), "cases": found}
+    """A summary, and per deployment what was predicted and what was measured; those that could not run say why.
+
+    What was measured before an interrupt is kept, and `left_out` says how many cases are missing.
+    """
+    found: list[dict[str, Any]] = []
+    with suppress(KeyboardInterrupt):
+        found.extend(measured())
+    return {"summary": summary(found), "left_out": len(CASES) - len(found), "cases": found}
 
 
 def measured() -> Iterator[dict[str, Any]]:

@@ -54,7 +54,7 @@ def test_a_whole_answer_says_how_it_ended(fake_plan: MakePlan) -> None:
 def test_a_prompt_that_an_app_cut(text: str, tokens: int, cut: bool) -> None:
     for fields in ({"prompt": text}, {"messages": [{"role": "user", "content": text}]}):
         said = limits.probably_cut(fields, tokens, 512)
-        assert ("of its 5000 bytes the server counted 512 tokens, and 512 fit" in said) == cut
+        assert ("of its 5000 characters the server counted 512 tokens, and 512 fit" in said) == cut
 
 
 def test_only_an_app_cuts(fake_plan: MakePlan) -> None:

@@ -36,6 +36,7 @@ from workbench.units import now
 PORT_ATTEMPTS = 4
 #: CUDA numbers cards by their speed unless told otherwise; nvidia-smi, and with it a plan, by their place on the bus.
 CARDS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+_PLACEMENT = {"devices", "device_layers", "tensor_parallel", "offload"}
 
 
 def deploy(
@@ -96,8 +97,10 @@ class _Terms:
 
 
 def _share_key(plan: Plan, port: int | None) -> str:
-    """Equal for plans that one server can serve; threads are left out, they depend on the moment."""
-    settings = {k: v for k, v in asdict(plan.settings).items() if "threads" not in k}
+    """Equal for plans that one server can serve. What depends on the moment is left out: threads, and devices that were
+    chosen because they had room, which the running server itself has taken."""
+    moment = {"threads", "prefill_threads"} | (set() if plan.devices_asked else _PLACEMENT)
+    settings = {k: v for k, v in asdict(plan.settings).items() if k not in moment}
     identity = [plan.model.name, *_file_identity(plan), plan.engine.name, plan.engine_version, port]
     return hashlib.sha256(json.dumps([settings, identity], sort_keys=True).encode()).hexdigest()[:16]
 

@@ -17,8 +17,8 @@ from workbench.errors import UsageError
 LEAST_BODY_BYTES, BODY_BYTES_PER_TOKEN = 1 << 20, 32
 MOST_TOKENS: Final = 2**31 - 1  # servers count in 32 bits
 COMPLETION_TOKENS: Final = 16  # where nobody says how many: OpenAI's default, since a base model goes on for ever
-#: Bytes of text for a token: more than usual text has, and fewer.
-_MOST_BYTES, _LEAST_BYTES = 6, 3
+#: Characters of text for a token: more than usual text has, and fewer.
+_MOST_CHARACTERS, _LEAST_CHARACTERS = 6, 3
 #: The least and the most that OpenAI's API takes. Beyond them some engines refuse, others answer as if nothing were
 #: wrong: a negative number of tokens is all that fit for one, an error for the next.
 _SAMPLING: Final[Mapping[str, tuple[int, int]]] = {
@@ -102,15 +102,15 @@ def prompt_too_long(tokens: int, context: int) -> UsageError:
 def probably_cut(fields: Mapping[str, Any], tokens: int, context: int) -> str:
     """What is to be said of a prompt of which the server counted fewer tokens than its text can have; "" of any other.
 
-    Apps leave out what does not fit the context and do not say so. A guess: 6 bytes for a token are more than prose or
-    code has in any language, and a text of fewer than 3 for each token of the context fits it.
+    Apps leave out what does not fit the context and do not say so. A guess: prose and code have fewer than 6 characters
+    for a token, and a text of fewer than 3 for each token of the context most often fits it.
     """
-    size = len(_text(fields).encode(errors="replace"))
-    if not 0 < tokens < size / _MOST_BYTES or size < _LEAST_BYTES * context:
+    size = len(_text(fields))
+    if not 0 < tokens < size / _MOST_CHARACTERS or size < _LEAST_CHARACTERS * context:
         return ""
     return (
-        f"The prompt was probably cut: of its {size} bytes the server counted {tokens} tokens, and {context} fit the "
-        "context. Shorten it, begin a new conversation, or deploy with a larger context."
+        f"The prompt was probably cut: of its {size} characters the server counted {tokens} tokens, and {context} fit "
+        "the context. Shorten it, begin a new conversation, or deploy with a larger context."
     )
 
 

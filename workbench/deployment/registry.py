@@ -93,7 +93,8 @@ def sweep(state: State) -> State | None:
     for process in left:
         with suppress(psutil.Error):
             process.kill()
-    if not state.keep or state.status != states.READY:
+    ended_well = states.load(state.path) is None  # since it was read
+    if ended_well or not state.keep or state.status != states.READY:
         state.remove()
         return None
     failure = {"kind": "supervisor", "text": "its supervisor was killed", "exit_code": None, "at": now()}

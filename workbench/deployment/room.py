@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workbench.deployment.deploying import is_running
+from workbench.engines.device_memory import label
 from workbench.errors import DoesNotFit
 from workbench.planning import Fit, Plan
 from workbench.units import format_bytes
@@ -18,8 +19,17 @@ def check_room(plans: Sequence[Plan]) -> None:
     waiting = [plan for plan in plans if not is_running(plan)]
     for plan in waiting:
         plan.check_fits()
-    for device in dict.fromkeys(fit.device for plan in waiting for fit in plan.fits):
-        _check(device, [(plan, fit) for plan in waiting for fit in plan.fits if fit.device == device])
+    fits = [(_memory_of(plan, number), plan, fit) for plan in waiting for number, fit in enumerate(plan.fits)]
+    for device in dict.fromkeys(name for name, _, _ in fits):
+        _check(device, [(plan, fit) for name, plan, fit in fits if name == device])
+
+
+def _memory_of(plan: Plan, number: int) -> str:
+    """Whose memory the fit of this number is about: a card that shares main memory takes of that."""
+    cards = plan.settings.accelerators(plan.machine)
+    if number >= len(cards) or cards[number].unified:
+        return "RAM"
+    return label(cards[number], len(plan.machine.accelerators))
 
 
 def _check(device: str, fits: Sequence[tuple[Plan, Fit]]) -> None:

@@ -132,7 +132,7 @@ class Endpoint:
 
 
 class Engine(ABC, Generic[AnyModel]):
-    """One way of running models. Every method is pure but `available` and `reach`, which may look at the machine.
+    """One way of running models. Every method is pure but `available` and `uses`, which may look at the machine.
 
     formats: the formats of weights it runs, as `workbench.models.formats` names them; runtimes: the kinds of devices it
     runs on ('cpu', 'cuda', 'rocm', 'metal', 'xpu'); capabilities: chat, complete, transcribe, imagine; container: the
@@ -160,9 +160,10 @@ class Engine(ABC, Generic[AnyModel]):
     def available(self, machine: Machine | None = None) -> Availability:
         """Say whether the workbench can start this engine here."""
 
-    def reach(self, machine: Machine) -> frozenset[str]:
-        """The kinds of devices that what is installed of it here uses, as `runtimes` names them."""
-        return frozenset({"cpu"})
+    def uses(self, card: Accelerator | None, machine: Machine) -> bool:
+        """Whether what is installed of it here runs on this accelerator of the machine, or without one on the CPU, as
+        far as anybody knows."""
+        return card is None
 
     @abstractmethod
     def supports(self, model: AnyModel) -> Availability:

@@ -8,7 +8,7 @@ from importlib import metadata
 
 from workbench.engines.contract import Availability
 from workbench.evidence import Basis, Estimate
-from workbench.machine import Accelerator, Machine, torch_runtime
+from workbench.machine import Accelerator, Machine, torch_uses
 from workbench.machine.description import RUNTIMES
 from workbench.models import Model
 from workbench.units import MIB
@@ -44,9 +44,9 @@ def runtime(card: Accelerator) -> str:
     return RUNTIMES.get(card.vendor, card.vendor)
 
 
-def of_pytorch(machine: Machine) -> frozenset[str]:
-    """The kinds of devices that the installed build of PyTorch uses."""
-    return frozenset({"cpu", torch_runtime(machine)}) - {""}
+def pytorch_uses(card: Accelerator | None, machine: Machine) -> bool:
+    """What `Engine.uses` says of an engine on PyTorch."""
+    return card is None or torch_uses(card, machine)
 
 
 def compute_capability(card: Accelerator) -> float | None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from workbench.catalog.media_coefficients import of_images
 from workbench.engines import diffusion, diffusion_memory
 from workbench.engines.contract import Availability, Engine, Launch, Settings
-from workbench.engines.device_memory import of_pytorch
+from workbench.engines.device_memory import pytorch_uses
 from workbench.engines.runtime import Hosted, ImageRuntime, installed
 from workbench.engines.workload import Workload
 from workbench.errors import EngineUnavailable
 from workbench.evidence import Breakdown, Estimate
-from workbench.machine import Machine
+from workbench.machine import Accelerator, Machine
 from workbench.models.image import ImageModel
 
 #: Formats in which the workbench starts a pipeline; the others are predicted.
@@ -45,8 +45,8 @@ class Diffusers(Engine[ImageModel]):
     def available(self, machine: Machine | None = None) -> Availability:
         return installed({"diffusers": "diffusers", "torch": "torch", "transformers": "transformers", "PIL": "pillow"})
 
-    def reach(self, machine: Machine) -> frozenset[str]:
-        return of_pytorch(machine)
+    def uses(self, card: Accelerator | None, machine: Machine) -> bool:
+        return pytorch_uses(card, machine)
 
     def supports(self, model: ImageModel) -> Availability:
         if model.format not in self.formats:

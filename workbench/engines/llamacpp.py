@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
@@ -27,7 +27,7 @@ from workbench.engines import llamacpp_speed as speed
 from workbench.engines.contract import Availability, Launch, Settings, TextEngine
 from workbench.errors import EngineUnavailable
 from workbench.evidence import Breakdown, Estimate
-from workbench.machine import Machine
+from workbench.machine import Accelerator, Machine
 from workbench.models import Model
 from workbench.units import MIB
 
@@ -74,10 +74,14 @@ class LlamaCpp(TextEngine):
                 "Install it: pip install xllamacpp",
             )
 
-    def reach(self, machine: Machine) -> frozenset[str]:
+    def uses(self, card: Accelerator | None, machine: Machine) -> bool:
         """What the program lists by itself; the server inside xllamacpp uses the CPU alone."""
+        return card is None or card.runtime in self._kinds
+
+    @cached_property
+    def _kinds(self) -> frozenset[str]:
         seen = _devices(self.binary) if self.binary else []
-        return frozenset({"cpu"} | {_KINDS[name] for one in seen if (name := one.rstrip("0123456789")) in _KINDS})
+        return frozenset(_KINDS[name] for one in seen if (name := one.rstrip("0123456789")) in _KINDS)
 
     def supports(self, model: Model) -> Availability:
         from gguf.constants import MODEL_ARCH_NAMES

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from workbench.engines import whisper, whisper_memory
 from workbench.engines.contract import Settings
-from workbench.engines.device_memory import of_pytorch
+from workbench.engines.device_memory import pytorch_uses
 from workbench.engines.runtime import SpeechRuntime
 from workbench.engines.speech_engine import SpeechEngine
 from workbench.engines.whisper import Habits
 from workbench.engines.workload import Workload
 from workbench.evidence import Breakdown, Estimate
-from workbench.machine import Machine
+from workbench.machine import Accelerator, Machine
 from workbench.models.speech import SpeechModel
 
 
@@ -32,8 +32,8 @@ class OpenAIWhisper(SpeechEngine):
     usual = "FP32"
     on_devices = True
 
-    def reach(self, machine: Machine) -> frozenset[str]:
-        return of_pytorch(machine) & self.runtimes
+    def uses(self, card: Accelerator | None, machine: Machine) -> bool:
+        return pytorch_uses(card, machine) and (card is None or card.runtime in self.runtimes)
 
     def stored_format(self, format_name: str) -> str:
         """It holds 32 bits whatever it computes in."""

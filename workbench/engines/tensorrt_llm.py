@@ -79,8 +79,8 @@ class TensorRTLLM(PredictedEngine):
             return Availability(True, version=self.version)
         return environments.missing(self.name, machine)
 
-    def reach(self, machine: Machine) -> frozenset[str]:
-        return self.runtimes
+    def uses(self, card: Accelerator | None, machine: Machine) -> bool:
+        return card is not None and card.runtime in self.runtimes
 
     def supports(self, model: Model) -> Availability:
         able, name = super().supports(model), model.architecture.name

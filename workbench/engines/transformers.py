@@ -18,13 +18,13 @@ from workbench import folders
 from workbench.engines import cpu_speed
 from workbench.engines import transformers_memory as memory
 from workbench.engines.contract import Availability, Launch, Settings
-from workbench.engines.device_memory import Needs, of_pytorch, visible, weight_format
+from workbench.engines.device_memory import Needs, pytorch_uses, visible, weight_format
 from workbench.engines.llamacpp_memory import RECURRENT, is_recurrent
 from workbench.engines.predicted_engine import PredictedEngine
 from workbench.engines.runtime import Hosted, TextRuntime, installed
 from workbench.errors import EngineUnavailable
 from workbench.evidence import Breakdown, Estimate
-from workbench.machine import Machine
+from workbench.machine import Accelerator, Machine
 from workbench.models import Model
 from workbench.models.architecture import kv_bytes
 
@@ -104,8 +104,8 @@ class Transformers(PredictedEngine):
         found = installed({name: name for name in ("transformers", "torch", "accelerate")})
         return replace(found, version=f"{found.version}, torch {version('torch')}") if found.ok else found
 
-    def reach(self, machine: Machine) -> frozenset[str]:
-        return of_pytorch(machine)
+    def uses(self, card: Accelerator | None, machine: Machine) -> bool:
+        return pytorch_uses(card, machine)
 
     def supports(self, model: Model) -> Availability:
         if model.format == "gguf":

@@ -21,7 +21,7 @@ from workbench.engines.predicted_engine import PredictedEngine
 from workbench.engines.tensor_split import refusal, shard
 from workbench.errors import EngineUnavailable, UsageError
 from workbench.evidence import Basis, Breakdown, Estimate
-from workbench.machine import Machine
+from workbench.machine import Accelerator, Machine
 from workbench.models import Model
 from workbench.units import format_bytes
 
@@ -98,9 +98,10 @@ class VLLM(PredictedEngine):
             return Availability(True, version=self.version)
         return environments.missing(self.name, machine)
 
-    def reach(self, machine: Machine) -> frozenset[str]:
-        """One build runs on one kind; of what is on PATH, nobody knows which it is."""
-        return frozenset({self.built_for}) if self.built_for else self.runtimes
+    def uses(self, card: Accelerator | None, machine: Machine) -> bool:
+        """One build runs on one kind of device; of what is on PATH, nobody knows which it is."""
+        kind = card.runtime if card else "cpu"
+        return kind == self.built_for if self.built_for else kind in self.runtimes
 
     def runs_on(self, model: Model, settings: Settings, machine: Machine) -> Availability:
         """Say whether these devices can run this format, can be split over, and hold the cache of one request."""

@@ -52,6 +52,7 @@ SELECT p.id AS prediction, m.id AS measurement, m.created AS measured_at, p.mode
        json_extract(p.plan, '$.settings.flash_attention') AS flash_attention,
        json_extract(p.plan, '$.settings.cache_type') AS cache_type,
        json_extract(p.plan, '$.settings.devices') AS devices,
+       json_extract(p.plan, '$.settings.device_layers') AS device_layers,
        json_extract(m.environment, '$.others_busy_cores') AS others_busy_cores,
        q.quantity, q.unit, q.value AS predicted, q.low, q.high, d.value AS measured
 FROM measurement m JOIN prediction p ON p.id = m.prediction

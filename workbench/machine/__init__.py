@@ -6,10 +6,10 @@ Importing this room loads no numerical library: the calibration runs in processe
 """
 
 from workbench.machine.calibration import alone, calibrate, kept
-from workbench.machine.compatibility import Finding, judge, torch_runtime
+from workbench.machine.compatibility import Finding, judge, torch_uses
 from workbench.machine.described import describe
 from workbench.machine.description import BUSY_CORES, Accelerator, Calibration, Cpu, Disk, Machine, Memory
-from workbench.machine.detection import from_raw
+from workbench.machine.detection import from_raw, hiding
 from workbench.machine.endings import ending, how_it_ended
 from workbench.machine.probing import probe, raw
 from workbench.machine.processes import (
@@ -47,6 +47,7 @@ __all__ = [
     "ending",
     "exposed_addresses",
     "from_raw",
+    "hiding",
     "how_it_ended",
     "judge",
     "kept",
@@ -56,5 +57,5 @@ __all__ = [
     "probe",
     "raw",
     "shared_bytes",
-    "torch_runtime",
+    "torch_uses",
 ]

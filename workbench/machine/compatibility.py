@@ -110,12 +110,18 @@ def _newest_cuda(machine: Machine, driver: str | None) -> Support | None:
     return max(fitting, key=lambda line: _version(line.since), default=None)
 
 
-def torch_runtime(machine: Machine) -> str:
-    """The kind of accelerators that the installed build of PyTorch is for ('cuda', 'rocm', 'xpu', 'metal'); "" for none
-    and where nobody knows."""
-    build = machine.packages.get("torch", "").partition("+")[2]
+def torch_uses(card: Accelerator, machine: Machine) -> bool:
+    """Whether the installed build of PyTorch is for this card, and nothing known keeps it from running there."""
+    version, _, build = machine.packages.get("torch", "").partition("+")
+    if not version or not card.runtime or _is_jetson(card):
+        return False
     if machine.system.startswith("macOS"):
-        return "metal" if machine.cpu.architecture == "arm64" else ""
+        return card.runtime == "metal" and _on_mac(machine, version).level != "problem"
+    return card.runtime == _runtime_of(build) and _served(machine, card, version, build).level != "problem"
+
+
+def _runtime_of(build: str) -> str:
+    """The kind of accelerators that a build of PyTorch ('cu130') is for; "" for none and where nobody knows."""
     return next((name for mark, name in _RUNTIMES.items() if build.startswith(mark)), "")
 
 
@@ -128,7 +134,7 @@ def _torch(machine: Machine) -> Iterator[Finding]:
         yield _on_mac(machine, version)
         return
     cards = [card for card in machine.accelerators if card.runtime and not _is_jetson(card)]
-    served = [card for card in cards if card.runtime == torch_runtime(machine)]
+    served = [card for card in cards if card.runtime == _runtime_of(build)]
     if cards and not build:
         yield Finding("unknown", f"Which devices torch {installed} was built for is not known.",
                       'Ask it: python -c "import torch; print(torch.cuda.get_arch_list())"')  # fmt: skip

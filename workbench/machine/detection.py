@@ -32,7 +32,7 @@ def from_raw(dump: Texts) -> Machine:
     Raises UsageError when they do not even say how many cores or how much memory it has.
     """
     platform = parse.fields(dump.get(PLATFORM, ""))
-    environment = dict(re.findall(r"^(\w+)=(.+)$", dump.get(ENVIRONMENT, ""), re.MULTILINE))
+    environment = dict(re.findall(r"^(\w+)=(.*)$", dump.get(ENVIRONMENT, ""), re.MULTILINE))
     notes: list[str] = []
     cpu, memory = _cpu(dump, platform, notes), _memory(dump, platform)
     system, container = platform.get("system", "Linux"), platform.get("container") == "yes"
@@ -44,6 +44,13 @@ def from_raw(dump: Texts) -> Machine:
         cpu=cpu, memory=memory, disk=_disk(platform), accelerators=found, system=_system(dump, platform, container),
         python=platform.get("python", ""), packages=_packages(dump), notes=tuple(notes), environment=environment,
     )  # fmt: skip
+
+
+def hiding(machine: Machine) -> str:
+    """The environment variable that hides accelerators from programs, with its value; "" where none does."""
+    every = ",".join(str(number) for number in range(len(machine.accelerators)))
+    found = (name for name in HIDING if machine.environment.get(name, every) != every)
+    return next((f"{name}={machine.environment[name]}" for name in found), "")
 
 
 def _cpu(dump: Texts, platform: dict[str, str], notes: list[str]) -> Cpu:

@@ -129,8 +129,10 @@ def _packages() -> str:
 
 
 def _environment() -> str:
-    names = (*detection.HIDING, *detection.PASSING)
-    return "\n".join(f"{name}={os.environ[name]}" for name in names if os.environ.get(name))
+    """Of those that hide devices an empty one counts: it hides them all."""
+    names = [name for name in detection.HIDING if name in os.environ]
+    names += [name for name in detection.PASSING if os.environ.get(name)]
+    return "\n".join(f"{name}={os.environ[name]}" for name in names)
 
 
 def _torch() -> str:

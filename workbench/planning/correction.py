@@ -53,7 +53,7 @@ _CPU: Final = "[]"  # the devices of a pair, also where plans did not say any ye
 
 
 def calibrated(plan: Plan, pairs: Iterable[Pair]) -> Plan:
-    """The plan with each speed corrected by the closest group of pairs (`Ledger.pairs`) of its engine on its machine.
+    """The plan with each speed corrected by the closest group of pairs (`Ledger.pairs`) of its engine on its devices.
 
     What others disturbed does not count. The same plan where there is nothing.
     Corrected estimates say so in their basis, and the plan in `calibrated`.
@@ -76,6 +76,7 @@ def _ours(plan: Plan, pairs: Iterable[Pair]) -> list[Pair]:
         pair for pair in pairs
         if (pair["engine"], pair["machine"]) == (plan.engine.name, plan.machine.fingerprint())
         and (pair.get("devices") or _CPU) == devices
+        and pair.get("device_layers") == plan.settings.device_layers
         and not pair["calibrated_by_ledger"]
         and pair["predicted"] is not None
         and (pair.get("others_busy_cores") or 0.0) <= BUSY_CORES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -35,33 +35,33 @@ def plan(
     not given.
 
     Requests are served one after the other. Where the whole does not fit, pictures are decoded one by one, then in
-    tiles. Raises EngineUnavailable, UnsupportedModel or UsageError.
+    tiles; then parts are moved to the device while they work, then the CPU does it. devices: as in `workbench.plan`.
+    Raises EngineUnavailable, UnsupportedModel or UsageError.
     """
     machine = machine or calibrate(probe())
-    chosen, made, refused = _choose(model, engine, format, machine, devices)
-    count = thread_choice.counted(threads, machine)
+    chosen, made, refused = _choose(model, engine, format or ON_CPU, machine)
+    count, among = thread_choice.counted(threads, machine), placement.usable(chosen, machine)
     wanted = image or ImageShape(model.width, model.height, model.steps, guidance=model.guidance)
     settings = Settings(
         model.name, made.format, context=0, threads=count.decode, prefill_threads=count.prefill, image=wanted
     )
     version = chosen.available(machine).version or ""
     found = None
-    for one, why in _ways(made, chosen, settings, machine, devices):
-        found = predict(made, chosen, one, machine, CHAT)
-        reasons = f"{chosen.title} makes pictures in {made.format} here ({version})", *placement.where(found), *why
-        found = found.found_here(version, (*reasons, count.reason), refused)
+    for one, why in _ways(placement.placements(made, chosen, settings, machine, devices=devices, among=among)):
+        shaped = _shaped(model, chosen, format, one)
+        found = predict(shaped, chosen, replace(one, format=shaped.format), machine, CHAT)
+        found = replace(found, devices_asked=devices is not None)
+        reasons = f"{chosen.title} makes pictures in {shaped.format} here ({version})", *placement.where(found, among)
+        found = found.found_here(version, (*reasons, *why, count.reason), refused)
         if found.verdict != "does not fit":
             return found
     assert found is not None  # noqa: S101 - there is always a first way
     return found
 
 
-def _ways(
-    model: ImageModel, engine: Engine[Any], settings: Settings, machine: Machine, devices: tuple[int, ...] | None
-) -> Iterator[tuple[Settings, tuple[str, ...]]]:
-    """As asked, and then with less memory for the same pictures, on one device after the other."""
-    reach = placement.reach_of(engine, machine)
-    for one in placement.placements(model, engine, settings, machine, devices=devices, reach=reach):
+def _ways(places: Iterable[Settings]) -> Iterator[tuple[Settings, tuple[str, ...]]]:
+    """As asked, and then with less memory for the same pictures, in one place after the other."""
+    for one in places:
         moved = ("its parts are moved to the card while they work, to fit",) if one.offload else ()
         yield one, moved
         if one.image and one.image.images > 1:
@@ -69,31 +69,28 @@ def _ways(
         yield replace(one, tricks=Tricks(sliced=True, tiled=True)), (*moved, "pictures are decoded in tiles, to fit")
 
 
+def _shaped(model: ImageModel, engine: Engine[Any], format_name: str | None, settings: Settings) -> ImageModel:
+    """In the format asked for; else on an accelerator in that of the files."""
+    usual = model.format if settings.devices and model.format in engine.formats else ON_CPU
+    made = shape(model, engine, format_name or usual)
+    assert isinstance(made, ImageModel)  # noqa: S101 - a model stays of its kind
+    return made
+
+
 def _choose(
-    model: ImageModel,
-    engine: str | Engine[Any],
-    format_name: str | None,
-    machine: Machine,
-    devices: tuple[int, ...] | None,
+    model: ImageModel, engine: str | Engine[Any], format_name: str, machine: Machine
 ) -> tuple[Engine[Any], ImageModel, tuple[Refusal, ...]]:
     refused: list[Refusal] = []
     for one in candidates(engine, "imagine"):
-        wanted = format_name or _usual(model, one, machine, devices)
-        obstacle = _obstacle(model, one, wanted, machine)
+        obstacle = _obstacle(model, one, format_name, machine)
         if obstacle is None:
-            made = shape(model, one, wanted)
+            made = shape(model, one, format_name)
             assert isinstance(made, ImageModel)  # noqa: S101 - a model stays of its kind
             return one, made, tuple(refused)
         refused.append(obstacle)
     wrong_kind = all("imagine" not in one.capabilities for one in candidates(engine, "imagine"))
     error = UsageError if wrong_kind else EngineUnavailable if model.path else UnsupportedModel
     raise error(" ".join(one.reason for one in refused), fix=refused[-1].fix)
-
-
-def _usual(model: ImageModel, engine: Engine[Any], machine: Machine, devices: tuple[int, ...] | None) -> str:
-    """The format that is taken when nobody names one: on an accelerator that of the files."""
-    on_card = devices if devices is not None else placement.reach_of(engine, machine) - {"cpu"}
-    return model.format if on_card and model.format in engine.formats else ON_CPU
 
 
 def _obstacle(model: ImageModel, engine: Engine[Any], format_name: str, machine: Machine) -> Refusal | None:

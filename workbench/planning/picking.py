@@ -64,7 +64,8 @@ class Candidate:
     def label(self) -> str:
         """Engine, format and what sets it apart from its siblings."""
         threads = self.plan.settings.threads
-        apart = [*self.unusual, *([f"{threads} threads"] if threads > 1 else [])]
+        cards = [f"on {card.name}" for card in self.plan.settings.accelerators(self.plan.machine)]
+        apart = [*cards, *self.unusual, *([f"{threads} threads"] if threads > 1 else [])]
         return ", ".join([f"{self.plan.engine.name} {model_format(self.plan.model)}", *apart])
 
     @property
@@ -126,6 +127,8 @@ class Pick:
         if settings.threads == settings.prefill_threads:  # where they differ it is what is chosen anyhow
             words += ["--threads", str(settings.threads)]
         words += ["--context", str(settings.context), "--concurrency", str(settings.concurrency)]
+        if plan.machine.accelerators and not plan.engine.keeps_models:
+            words += ["--devices", ",".join(map(str, settings.devices)) or "none"]
         words += [] if settings.cache_type == "f16" else ["--cache-type", settings.cache_type]
         return shlex.join(words + ([] if settings.flash_attention else ["--no-flash-attention"]))
 

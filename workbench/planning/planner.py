@@ -41,7 +41,8 @@ def plan(
     format: of the weights, as `models.formats` names it; the file's own, or the engine's usual one, when not given;
     context: tokens of prompt and answer together; 2,048, or all the model has if that is less;
     cache_type: element type of the KV cache, see `check_cache_type`; beam: of models that transcribe, image: of those
-    that make pictures, neither of which has a context; the other settings are those of `Settings`.
+    that make pictures, neither of which has a context; devices: places in `machine.accelerators`, () for the CPU; by
+    default the fewest on which it fits, of those that the installed engine uses; the rest as in `Settings`.
     Raises UnknownName, BadModelFile, UnsupportedModel, EngineUnavailable or UsageError.
     """
     if isinstance(model, str):

@@ -62,7 +62,7 @@ class Plan:
     """Settings, predictions and reasons.
 
     memory: the peak per device; speed: for one request of `workload` alone, by name (see `Engine.speed`); calibrated:
-    speed was corrected by measurements here.
+    speed was corrected by measurements here; devices_asked: they were named, and not chosen for what was free.
     """
 
     model: Any
@@ -76,6 +76,7 @@ class Plan:
     reasons: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
     calibrated: bool = False
+    devices_asked: bool = False
     created: str = field(default_factory=now)
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
@@ -130,9 +131,10 @@ class Plan:
         """Raise DoesNotFit if the predicted memory is more than what is available now."""
         for fit in self.fits:
             if fit.verdict == "does not fit":
+                room = "memory" if fit.device == "RAM" else fit.device
                 raise DoesNotFit(
-                    f"{self.model.name} needs about {format_bytes(fit.need.value or 0)} with a context of "
-                    f"{self.settings.context} tokens; {format_bytes(fit.free_bytes or 0)} of memory are available.",
+                    f"{self.model.name} needs about {format_bytes(fit.need.value or fit.least_bytes)} with a context "
+                    f"of {self.settings.context} tokens; {format_bytes(fit.free_bytes or 0)} of {room} are available.",
                     fix="Close other programs, ask for a smaller context, or choose a smaller model.",
                 )
 

@@ -136,7 +136,13 @@ def _startable(plans: Sequence[Plan], machine: Machine) -> frozenset[str]:
     """Ids of those whose weights are in a file, or made of one, and whose engine runs here; each is asked once."""
     of_file = [plan for plan in plans if plan.model.path or getattr(plan.model, "made_from", None)]
     able = {one.name: one.starts and one.available(machine).ok for one in {plan.engine for plan in of_file}}
-    return frozenset(plan.id for plan in of_file if able[plan.engine.name])
+    return frozenset(plan.id for plan in of_file if able[plan.engine.name] and _runs_there(plan))
+
+
+def _runs_there(plan: Plan) -> bool:
+    """Whether the engine as it is installed uses the devices of the plan; apps choose them by themselves."""
+    cards = plan.settings.accelerators(plan.machine) or (None,)
+    return plan.engine.keeps_models or all(plan.engine.uses(card, plan.machine) for card in cards)
 
 
 def combinations(model: AnyModel, engine: str, format_name: str | None) -> Iterable[tuple[Engine[Any], AnyModel]]:

@@ -42,7 +42,7 @@ def invalid(errors: list[Any]) -> Refused:
 
     Where a field may be of several types, that of the type which was meant: the others complain of the type itself.
     """
-    same = [error for error in errors if error["loc"][:1] == errors[0]["loc"][:1]]
+    same = [error for error in errors if error["loc"][:2] == errors[0]["loc"][:2]]
     first = max(same, key=lambda error: not error["type"].endswith("_type"))
     if first["type"] == "json_invalid":
         at = f" at character {first['loc'][-1]}" if isinstance(first["loc"][-1], int) else ""

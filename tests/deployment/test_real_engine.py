@@ -92,6 +92,7 @@ def test_no_web_page_and_no_cors(real_plan: Callable[..., Plan]) -> None:
         assert browser.get("/").status_code in (401, 404)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_distinct_prompts(real_plan: Callable[..., Plan]) -> None:
     """llama.cpp's default cache of old prompts would add tens of MiB for each."""
     with workbench.deploy(real_plan()) as deployment:

@@ -39,15 +39,15 @@ def plan(
     Raises EngineUnavailable, UnsupportedModel or UsageError.
     """
     machine = machine or calibrate(probe())
-    chosen, made, refused = _choose(model, engine, format or ON_CPU, machine)
+    chosen, refused = _choose(model, engine, format or ON_CPU, machine)
     count, among = thread_choice.counted(threads, machine), placement.usable(chosen, machine)
     wanted = image or ImageShape(model.width, model.height, model.steps, guidance=model.guidance)
     settings = Settings(
-        model.name, made.format, context=0, threads=count.decode, prefill_threads=count.prefill, image=wanted
+        model.name, format or ON_CPU, context=0, threads=count.decode, prefill_threads=count.prefill, image=wanted
     )
     version = chosen.available(machine).version or ""
     found = None
-    for one, why in _ways(placement.placements(made, chosen, settings, machine, devices=devices, among=among)):
+    for one, why in _ways(placement.placements(model, chosen, settings, machine, devices=devices, among=among)):
         shaped = _shaped(model, chosen, format, one)
         found = predict(shaped, chosen, replace(one, format=shaped.format), machine, CHAT)
         found = replace(found, devices_asked=devices is not None)
@@ -79,14 +79,12 @@ def _shaped(model: ImageModel, engine: Engine[Any], format_name: str | None, set
 
 def _choose(
     model: ImageModel, engine: str | Engine[Any], format_name: str, machine: Machine
-) -> tuple[Engine[Any], ImageModel, tuple[Refusal, ...]]:
+) -> tuple[Engine[Any], tuple[Refusal, ...]]:
     refused: list[Refusal] = []
     for one in candidates(engine, "imagine"):
         obstacle = _obstacle(model, one, format_name, machine)
         if obstacle is None:
-            made = shape(model, one, format_name)
-            assert isinstance(made, ImageModel)  # noqa: S101 - a model stays of its kind
-            return one, made, tuple(refused)
+            return one, tuple(refused)
         refused.append(obstacle)
     wrong_kind = all("imagine" not in one.capabilities for one in candidates(engine, "imagine"))
     error = UsageError if wrong_kind else EngineUnavailable if model.path else UnsupportedModel

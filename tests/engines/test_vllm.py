@@ -16,7 +16,8 @@ from workbench.engines import Settings
 from workbench.engines import vllm_memory as memory
 from workbench.engines.vllm import NEEDS, VLLM
 from workbench.errors import EngineUnavailable, UsageError
-from workbench.machine import Accelerator, Cpu, Disk, Machine, Memory
+from workbench.evidence import Measured
+from workbench.machine import Accelerator, Calibration, Cpu, Disk, Machine, Memory
 from workbench.models import Model
 from workbench.models.config import from_config
 from workbench.models.formats import in_format, known
@@ -278,3 +279,21 @@ def test_a_card_that_was_measured_has_a_speed() -> None:
     alone = ENGINE.decode(llama(), settings(), machine(), 512).known()
     together = ENGINE.decode(llama(), settings(), machine(), 512, 32).known()
     assert 0 < alone < together < 32 * alone
+
+
+@pytest.mark.parametrize(
+    ("kind", "requests", "step_ms"),
+    [("BF16", 1, 57), ("BF16", 4, 170), ("BF16", 8, 241), ("FP32", 1, 104), ("FP32", 4, 114), ("FP32", 8, 139)],
+)
+def test_steps_measured_on_a_cpu(kind: str, requests: int, step_ms: float) -> None:
+    """SmolLM2 135M on one thread, where a core was calibrated at 9 GB/s and 65 GFLOP/s."""
+    model = llama(
+        kind, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
+        num_key_value_heads=3, vocab_size=49152, tie_word_embeddings=True,
+    )  # fmt: skip
+    read, multiply = Measured((9e9,), "B/s", "dot product"), Measured((65e9,), "FLOP/s", "product")
+    core = Calibration(read, read, multiply, multiply, date="2026-11-29", threads=1, busy_cores=0.0)
+    here = replace(machine(), calibration=core)
+    asked = replace(settings(devices=0, batch=requests), threads=1)
+    step = ENGINE.decode(model, asked, here, 40, requests)
+    assert step.known() == pytest.approx(step_ms / 1e3, rel=0.3)

@@ -23,7 +23,8 @@ class Shares:
 
     prefill: of the matrix throughput of the threads; decode: of the bandwidth, reading weights; attention: of the
     bandwidth, reading keys and values; layer_s: overhead of one layer in one step, of which threads share
-    layer_parallel; prompt_s: overhead of a prompt. Intervals: how far below and above, as fractions.
+    layer_parallel; prompt_s: overhead of a prompt; together: of the matrix throughput, in a step for several requests
+    (that of a prompt where it is not given). Intervals: how far below and above, as fractions.
     """
 
     prefill: float
@@ -33,6 +34,7 @@ class Shares:
     layer_s: float = 0.0
     layer_parallel: float = 0.0
     prompt_s: float = 0.0
+    together: float | None = None
     prefill_interval: Interval = (0.5, 1.0)
     decode_interval: Interval = (0.5, 1.0)
 
@@ -70,11 +72,8 @@ def decode(
     bandwidth, one_core = _bandwidth(machine.calibration, settings.threads)
     weights_s = model.decode_read_bytes / (bandwidth * shares.decode)
     cache_s = cache_bytes / (one_core * settings.threads * shares.attention)
-    multiply_s = (
-        2
-        * model.active_parameters
-        / (machine.calibration.matrix_throughput_one_core.value * settings.threads * shares.prefill)
-    )
+    matrix = machine.calibration.matrix_throughput_one_core.value * settings.threads
+    multiply_s = 2 * model.active_parameters / (matrix * (shares.together or shares.prefill))
     basis = Basis(
         "weights read ÷ (bandwidth × e) + cache read ÷ (bandwidth × e_attention) + layers × overhead"
         + (" + operations of further requests ÷ matrix throughput" if batch > 1 else ""),

@@ -16,7 +16,7 @@ from workbench import folders
 from workbench.engines import cpu_speed, environments
 from workbench.engines import vllm_memory as memory
 from workbench.engines.contract import Availability, Launch, Settings
-from workbench.engines.device_memory import ON_A_CARD, Needs, visible
+from workbench.engines.device_memory import ON_A_CARD, Needs, visible, weight_format
 from workbench.engines.predicted_engine import PredictedEngine
 from workbench.engines.tensor_split import refusal, shard
 from workbench.errors import EngineUnavailable, UsageError
@@ -55,13 +55,29 @@ NEEDS = {
 DTYPES = {"FP32": "float32", "FP16": "float16", "BF16": "bfloat16"}
 #: 'f16' is the workbench's word for the model's own 16 bits.
 CACHE_TYPES = {"f16": "auto", "bf16": "bfloat16"}
-#: What vLLM reaches of a CPU, one thread: 112 tokens a second of prompts where the calibration says 100 GFLOP/s, and
-#: 17 tokens a second in answers. Eight requests together took 231 ms of CPU a step, one 58 ms: more than their
-#: multiplications at the speed of a prompt, hence the wide interval.
-CPU_SHARES = cpu_speed.Shares(
-    prefill=0.23, decode=0.5, attention=0.2, layer_s=400e-6, prefill_interval=(0.6, 1.5), decode_interval=(0.5, 1.5),
-    source="one two-core x86-64 machine without bf16 instructions, 2026-11-28; wide until the ledger has this machine",
-)  # fmt: skip
+_SPEED_SOURCE = "a llama model of 134 million parameters on one two-core x86-64 machine, 2026-11-29"
+#: Shares of a CPU's speed by format, one thread. Without instructions for bf16 each further request of a step took
+#: 24 to 38 ms, more than twice as long as a token of a prompt.
+CPU_SHARES = {
+    "FP32": cpu_speed.Shares(
+        prefill=1.0,
+        decode=0.7,
+        attention=0.2,
+        layer_s=400e-6,
+        together=0.8,
+        source=_SPEED_SOURCE,
+        prefill_interval=(0.5, 1.0),
+    ),
+    "BF16": cpu_speed.Shares(
+        prefill=0.31,
+        decode=0.58,
+        attention=0.2,
+        layer_s=400e-6,
+        together=0.14,
+        source=_SPEED_SOURCE,
+        prefill_interval=(0.95, 1.5),  # a processor with units for 16-bit floats may take a prompt many times as fast
+    ),
+}
 
 
 class VLLM(PredictedEngine):
@@ -169,13 +185,13 @@ class VLLM(PredictedEngine):
         if settings.devices:
             return super().prefill(model, settings, machine, tokens, batch)
         same = replace(settings, prefill_threads=settings.threads)  # it knows one number of threads
-        return cpu_speed.prefill(CPU_SHARES, model, same, machine, tokens=tokens, batch=batch)
+        return cpu_speed.prefill(_shares(model), model, same, machine, tokens=tokens, batch=batch)
 
     def decode(self, model: Model, settings: Settings, machine: Machine, depth: int, batch: int = 1) -> Estimate:
         if settings.devices:
             return super().decode(model, settings, machine, depth, batch)
         cache = batch * memory.cache_bytes(model, settings, depth)
-        return cpu_speed.decode(CPU_SHARES, model, settings, machine, depth=depth, batch=batch, cache_bytes=cache)
+        return cpu_speed.decode(_shares(model), model, settings, machine, depth=depth, batch=batch, cache_bytes=cache)
 
     # -- launching ---------------------------------------------------------------------------------------------
 
@@ -211,6 +227,11 @@ class VLLM(PredictedEngine):
     def _on_devices(self, settings: Settings) -> tuple[str, ...]:
         count = ("--tensor-parallel-size", str(len(settings.devices)))
         return ("--gpu-memory-utilization", str(self.utilization), *count)
+
+
+def _shares(model: Model) -> cpu_speed.Shares:
+    """Of a format that nobody measured on a CPU: those of 16 bits."""
+    return CPU_SHARES.get(weight_format(model), CPU_SHARES["BF16"])
 
 
 #: Nothing is asked of the Hub and nothing is reported.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import workbench
 from workbench import engines, machine
 from workbench.errors import WorkbenchError
+from workbench.evidence import Measured
 from workbench.evidence.ledger import Ledger
 from workbench.measurement import measure
 
@@ -55,15 +57,22 @@ def run() -> dict[str, Any]:
 
     What was measured before an interrupt is kept, and `left_out` says how many cases are missing.
     """
+    here = machine.calibrate(machine.probe(), force=True)
     found: list[dict[str, Any]] = []
     with suppress(KeyboardInterrupt):
-        found.extend(measured())
-    return {"summary": summary(found), "left_out": len(CASES) - len(found), "cases": found}
+        found.extend(measured(here))
+    return {"summary": summary(found), "left_out": len(CASES) - len(found), "calibration": rates(here), "cases": found}
 
 
-def measured() -> Iterator[dict[str, Any]]:
+def rates(here: machine.Machine) -> dict[str, float]:
+    """Medians of what the speeds are predicted from: B/s and FLOP/s, of all threads and of one core."""
+    assert here.calibration  # noqa: S101 - made one line before
+    found = {field.name: getattr(here.calibration, field.name) for field in fields(here.calibration)}
+    return {name: value.value for name, value in found.items() if isinstance(value, Measured)}
+
+
+def measured(here: machine.Machine) -> Iterator[dict[str, Any]]:
     """Each case in turn, on this machine as it was calibrated before the first."""
-    here = machine.calibrate(machine.probe(), force=True)
     with TemporaryDirectory() as folder:
         for number, case in enumerate(CASES):
             if not engines.get(case.engine).available().ok:

@@ -7,16 +7,18 @@ An engine that the workbench cannot start yet predicts all the same, and says so
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from workbench.engines.workload import Workload
 from workbench.errors import EngineUnavailable
-from workbench.evidence import Breakdown, Estimate
+from workbench.evidence import Basis, Breakdown, Estimate
 from workbench.machine import Accelerator, Machine
 from workbench.models import Model
 
@@ -222,7 +224,12 @@ class Engine(ABC, Generic[AnyModel]):
 
 
 class TextEngine(Engine[Model]):
-    """An engine for language models: it predicts one prompt and one step, and the rest follows."""
+    """An engine for language models: it predicts one prompt and one step, and the rest follows.
+
+    part_tokens: of a prompt, after which other requests get their turn; None where prompts are worked on together.
+    """
+
+    part_tokens: int | None = None
 
     @abstractmethod
     def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int, batch: int = 1) -> Estimate:
@@ -234,13 +241,31 @@ class TextEngine(Engine[Model]):
 
     def speed(self, model: Model, settings: Settings, machine: Machine, workload: Workload) -> Mapping[str, Estimate]:
         """prefill, decode (tok/s, one request alone), ttft (s); for `concurrency` requests at once also throughput
-        (tok/s while all of them decode) and batch (s, from sending all to the last token)."""
+        (tok/s, the sum of their decode rates) and batch (s, from sending all to the last token)."""
         ttft = self.prefill(model, settings, machine, workload.prompt_tokens)
         step = self.decode(model, settings, machine, workload.decode_depth)
         speeds = {"prefill": ttft.rate(workload.prompt_tokens), "decode": step.rate(1), "ttft": ttft}
         if (together := settings.concurrency) > 1:
             many = self.decode(model, settings, machine, workload.decode_depth, together)
-            speeds["throughput"] = many.rate(together)
             prompts = self.prefill(model, settings, machine, workload.prompt_tokens, together)
+            speeds["throughput"] = self._decode_rates(prompts, many, together, workload)
             speeds["batch"] = prompts.plus(many, workload.answer_tokens)
         return speeds
+
+    def _decode_rates(self, prompts: Estimate, step: Estimate, requests: int, workload: Workload) -> Estimate:
+        """tok/s of requests sent at once, each from its first token on, while prompts of others are worked on."""
+        alone = step.plus(step, workload.answer_tokens - 1)
+        waits = self._waits(requests, workload.prompt_tokens)
+        total = reduce(
+            Estimate.plus, (alone.plus(prompts, wait / requests).rate(workload.answer_tokens) for wait in waits)
+        )
+        inputs = {"all prompts": str(prompts), "step": str(step)}
+        basis = Basis("sum over requests: answer ÷ (prompts still to come + answer × step)", inputs, step.basis.source)
+        return total if total.value is None else replace(total, basis=basis)
+
+    def _waits(self, requests: int, prompt_tokens: int) -> list[float]:
+        """How many prompts of others each request waits for after its own: the first for those that came meanwhile."""
+        if self.part_tokens is None:
+            return [requests - 1, *(0.0 for _ in range(requests - 1))]
+        parts = math.ceil(prompt_tokens / self.part_tokens)
+        return [later / parts for later in range(requests)]

@@ -6,6 +6,7 @@ of its cache, and whether it serves requests together or in turns, it says itsel
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from workbench.engines.contract import Settings
@@ -16,21 +17,26 @@ from workbench.models import Model
 
 Interval = tuple[float, float]
 
+#: What kernels of 256 bits, and those for integers, reach of a matrix throughput that was measured with 512 at once.
+NARROW = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Shares:
     """What one engine reaches of a CPU's speed, fitted to measurements that `source` names.
 
-    prefill: of the matrix throughput of the threads; decode: of the bandwidth, reading weights; attention: of the
-    bandwidth, reading keys and values; layer_s: overhead of one layer in one step, of which threads share
-    layer_parallel; prompt_s: overhead of a prompt; together: of the matrix throughput, in a step for several requests
-    (that of a prompt where it is not given). Intervals: how far below and above, as fractions.
+    prefill: of the matrix throughput of the threads; decode: of the bandwidth, reading weights; vector: of the matrix
+    throughput, unpacking the weights and multiplying them with one vector (None: hidden behind reading them);
+    attention: of the bandwidth, reading keys and values; layer_s: overhead of one layer in one step, of which threads
+    share layer_parallel; prompt_s: overhead of a prompt; together: of the matrix throughput, in a step for several
+    requests (that of a prompt where it is not given). Intervals: how far below and above, as fractions.
     """
 
     prefill: float
     decode: float
     attention: float
     source: str
+    vector: float | None = None
     layer_s: float = 0.0
     layer_parallel: float = 0.0
     prompt_s: float = 0.0
@@ -70,24 +76,26 @@ def decode(
     if machine.calibration is None:
         return Estimate.unknown("s", UNCALIBRATED)
     bandwidth, one_core = _bandwidth(machine.calibration, settings.threads)
-    weights_s = model.decode_read_bytes / (bandwidth * shares.decode)
-    cache_s = cache_bytes / (one_core * settings.threads * shares.attention)
     matrix = machine.calibration.matrix_throughput_one_core.value * settings.threads
-    multiply_s = 2 * model.active_parameters / (matrix * (shares.together or shares.prefill))
+    multiply_s = 2 * model.active_parameters / matrix
+    weights_s = model.decode_read_bytes / (bandwidth * shares.decode) + multiply_s / (shares.vector or math.inf)
+    cache_s = cache_bytes / (one_core * settings.threads * shares.attention)
     basis = Basis(
         "weights read ÷ (bandwidth × e) + cache read ÷ (bandwidth × e_attention) + layers × overhead"
+        + (" + operations of one vector ÷ (matrix throughput × e_vector)" if shares.vector else "")
         + (" + operations of further requests ÷ matrix throughput" if batch > 1 else ""),
         {
             "weights read": f"{model.decode_read_bytes / 1e6:.4g} MB a token",
             "bandwidth": f"{bandwidth / 1e9:.3g} GB/s with {settings.threads} threads",
             "depth": f"{depth} tokens, requests: {batch}",
             "e, e_attention, overhead": f"{shares.decode}, {shares.attention}, {shares.layer_s * 1e6:.0f} µs",
+            **({"e_vector": f"{shares.vector} of {matrix / 1e9:.3g} GFLOP/s"} if shares.vector else {}),
         },
         shares.source,
     )
     apart = 1 - shares.layer_parallel * (1 - 1 / settings.threads)
     overhead_s = model.architecture.layers * shares.layer_s * apart
-    total = weights_s + cache_s + overhead_s + (batch - 1) * multiply_s
+    total = weights_s + cache_s + overhead_s + (batch - 1) * multiply_s / (shares.together or shares.prefill)
     return Estimate.within(total, "s", basis, *shares.decode_interval)
 
 
@@ -97,6 +105,11 @@ def operations_of_prompt(model: Model, tokens: int) -> float:
     looked_up = a.vocabulary * a.hidden if any(t.is_looked_up for t in model.tensors) else 0
     dense = 2 * (model.active_parameters - looked_up) * tokens
     return dense + 2 * a.layers * a.heads * (a.key_length + a.value_length) * tokens**2 / 2
+
+
+def narrowed(share: float, machine: Machine) -> float:
+    """The share of the matrix throughput that kernels reach which gain nothing from 512 bits."""
+    return share * NARROW if machine.cpu.multiplies_512_bits else share
 
 
 def _bandwidth(calibration: Calibration, threads: int) -> tuple[float, float]:

@@ -21,16 +21,15 @@ from workbench.machine import Machine
 from workbench.models import Architecture, Model, Tensor
 from workbench.models.architecture import bytes_per_element, kv_bytes, recurrent_bytes
 
-#: Shares of prefill and decode on a CPU, by the type of most weights; each has kernels of its own.
-# The embedded model in each type with xllamacpp 2026.10: an AMD EPYC (2026-11-23, Q4_1 alone), a Xeon (2026-11-28).
+#: Shares of a CPU's matrix throughput by the type of most weights, each of which has kernels of its own: in prompts,
+#: and with one vector.
+# The embedded model in each type with xllamacpp 2026.10: a Xeon (2026-11-28) and an EPYC of Zen 4 (2026-11-29).
 CPU_SHARES = {
-    "Q4_0": (0.73, 0.68), "Q4_1": (0.38, 0.47), "Q5_0": (0.42, 0.48), "Q8_0": (0.54, 0.66), "F16": (0.5, 0.83),
-    "F32": (0.44, 0.74),
+    "Q4_0": (0.73, 1.1), "Q4_1": (0.36, 0.4), "Q5_0": (0.44, 0.38), "Q8_0": (0.64, 0.85), "F16": (0.46, 2.1),
+    "F32": (0.43, 1.1),
 }  # fmt: skip
 #: Of a type that was not measured.
-UNMEASURED_SHARES = (0.44, 0.45)
-#: The packaged build multiplies 256 bits at once; where the calibration did 512, it reaches half as much of it.
-NARROW = 0.5
+UNMEASURED_SHARES = (0.5, 0.6)
 CPU_SOURCE = "fitted to the embedded model on two x86-64 machines (2 cores); wide until the ledger has this machine"
 ENGINE = "llama.cpp"
 T = TypeVar("T")
@@ -156,8 +155,8 @@ def _shares(model: Model, machine: Machine) -> cpu_speed.Shares:
     for tensor in model.tensors:
         count[tensor.type] += tensor.elements
     kind = count.most_common(1)[0][0] if count else ""
-    prefill_share, decode_share = CPU_SHARES.get(kind, UNMEASURED_SHARES)
-    narrow = NARROW if "AVX-512F" in machine.cpu.instruction_sets else 1.0
+    share, vector = CPU_SHARES.get(kind, UNMEASURED_SHARES)
+    prefill = cpu_speed.narrowed(share, machine)  # the packaged build has kernels of 256 bits
     return cpu_speed.Shares(
-        prefill=prefill_share * narrow, decode=decode_share, attention=0.19, layer_s=20e-6, source=CPU_SOURCE
+        prefill=prefill, decode=0.85, vector=vector, attention=0.19, layer_s=20e-6, source=CPU_SOURCE
     )

@@ -38,9 +38,9 @@ ARCHITECTURES = frozenset({
     "llama", "mistral", "nemotron", "phi2", "phi3", "qwen2", "qwen3", "smollm3", "hunyuan-dense",
 })  # fmt: skip
 #: Shares of a CPU's speed; requests take turns, and prompts have the threads of decode.
-SPEED_SOURCE = "fitted to llama models of 20 and 134 million parameters on one x86-64 machine (2 cores), 2026-11-28"
-INT4 = cpu_speed.Shares(prefill=0.53, decode=0.48, attention=0.29, source=SPEED_SOURCE)
-WHOLE = cpu_speed.Shares(prefill=0.8, decode=0.885, attention=0.31, source=SPEED_SOURCE)
+SPEED_SOURCE = "fitted to a llama model of 134 million parameters on two x86-64 machines (2 cores each), 2026-11-29"
+INT4 = cpu_speed.Shares(prefill=1.19, decode=0.9, vector=0.64, attention=0.29, source=SPEED_SOURCE)
+WHOLE = cpu_speed.Shares(prefill=0.98, decode=0.8, attention=0.31, source=SPEED_SOURCE)
 UNMEASURED = "nobody has published what ONNX Runtime's arena grows to; measure it"
 
 
@@ -57,6 +57,7 @@ class OnnxRuntime(PredictedEngine):
     published_as = "ONNX Runtime"
     needs = NEEDS
     starts = True
+    part_tokens = cpu_memory.PART_TOKENS
     benchmark_options: Mapping[str, object] = MappingProxyType({"ignore_eos": True})
 
     # -- what runs here ----------------------------------------------------------------------------------------
@@ -95,7 +96,7 @@ class OnnxRuntime(PredictedEngine):
         if settings.devices:
             return super().prefill(model, settings, machine, tokens, batch)
         alike = replace(settings, prefill_threads=settings.threads)
-        return cpu_speed.prefill(_shares(model), model, alike, machine, tokens=tokens, batch=batch)
+        return cpu_speed.prefill(_shares(model, machine), model, alike, machine, tokens=tokens, batch=batch)
 
     def decode(self, model: Model, settings: Settings, machine: Machine, depth: int, batch: int = 1) -> Estimate:
         """On a CPU a token for each of `batch` requests is `batch` steps: they take turns."""
@@ -104,7 +105,9 @@ class OnnxRuntime(PredictedEngine):
         if is_recurrent(model.architecture):
             return Estimate.unknown("s", RECURRENT)
         cache = kv_bytes(model.architecture, depth, 4.0)
-        step = cpu_speed.decode(_shares(model), model, settings, machine, depth=depth, batch=1, cache_bytes=cache)
+        step = cpu_speed.decode(
+            _shares(model, machine), model, settings, machine, depth=depth, batch=1, cache_bytes=cache
+        )
         return step.plus(step, times=batch - 1)
 
     # -- launching ---------------------------------------------------------------------------------------------
@@ -120,8 +123,10 @@ class OnnxRuntime(PredictedEngine):
         return OnnxTextRuntime(path, settings)
 
 
-def _shares(model: Model) -> cpu_speed.Shares:
-    return INT4 if weight_format(model) in SCHEMES else WHOLE
+def _shares(model: Model, machine: Machine) -> cpu_speed.Shares:
+    if weight_format(model) not in SCHEMES:
+        return WHOLE
+    return replace(INT4, prefill=cpu_speed.narrowed(INT4.prefill, machine))  # products of 8-bit integers
 
 
 def _weights_on_device(model: Model) -> Estimate:

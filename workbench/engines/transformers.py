@@ -57,28 +57,29 @@ NEEDS = {
 
 #: Formats that `transformers serve` has options for.
 SERVED = {name: NEEDS[name] for name in ("FP32", "FP16", "BF16", "NF4-DQ", "LLM.int8")}
-SPEED_SOURCE = (
-    "fitted to llama models of 20, 134 and 300 million parameters on one x86-64 machine (2 cores), 2026-11-28"
+SPEED_SOURCE = "fitted to a llama model of 134 million parameters on two x86-64 machines (2 cores each), 2026-11-29"
+_THREE_SIZES = (
+    "fitted to llama models of 20, 134 and 300 million parameters on one x86-64 machine (2 cores), 2026-11-28; "
+    "seen to hold on another"
 )
-_SIXTEEN = 0.95, 1.0  # a processor with units for 16-bit floats may take a prompt many times as fast
-#: Shares of a CPU's speed by format. Beside its weights a step takes the library's own work for every layer. BF16
-#: was measured on a processor with AVX-512 and no unit for 16-bit floats; bitsandbytes on one model.
+#: Shares of a CPU's speed by format. Beside its weights a step takes the library's own work for every layer.
 SHARES = {
     "FP32": cpu_speed.Shares(
-        prefill=0.69, decode=0.97, attention=0.17, source=SPEED_SOURCE, layer_s=1.3e-3, layer_parallel=0.63,
+        prefill=0.69, decode=0.97, attention=0.17, source=_THREE_SIZES, layer_s=1.3e-3, layer_parallel=0.63,
         prompt_s=0.012,
     ),
-    "BF16": cpu_speed.Shares(
-        prefill=0.2, decode=0.455, attention=0.04, source=SPEED_SOURCE, layer_s=0.65e-3, prefill_interval=_SIXTEEN
-    ),
-    "NF4": cpu_speed.Shares(
-        prefill=0.18, decode=0.05, attention=0.04, source=SPEED_SOURCE, layer_s=0.65e-3, prefill_interval=_SIXTEEN
-    ),
-    "LLM.int8": cpu_speed.Shares(
-        prefill=0.35, decode=0.455, attention=0.04, source=SPEED_SOURCE, layer_s=4.5e-3, layer_parallel=0.1,
-    ),
+    "BF16": cpu_speed.Shares(prefill=0.27, decode=0.4, attention=0.04, source=SPEED_SOURCE, layer_s=1.05e-3),
+    "NF4": cpu_speed.Shares(prefill=0.25, decode=0.049, attention=0.04, source=SPEED_SOURCE, layer_s=1.05e-3),
+    "LLM.int8": cpu_speed.Shares(prefill=0.32, decode=0.1, attention=0.04, source=SPEED_SOURCE, layer_s=1.4e-3),
 }  # fmt: skip
-SHARES["NF4-DQ"] = SHARES["FP4"] = SHARES["NF4"]
+#: The same where the CPU multiplies BF16: with AVX-512. AMX may take a prompt many times as fast.
+_AMX = 0.95, 1.0
+SHARES_BF16 = SHARES | {
+    "BF16": replace(SHARES["BF16"], prefill=1.23, prefill_interval=_AMX),
+    "NF4": replace(SHARES["NF4"], prefill=0.92, decode=0.8, prefill_interval=_AMX),
+    "LLM.int8": replace(SHARES["LLM.int8"], prefill=0.61, prefill_interval=_AMX),
+}
+_ALIKE = {"NF4-DQ": "NF4", "FP4": "NF4"}
 
 
 class Transformers(PredictedEngine):
@@ -93,6 +94,7 @@ class Transformers(PredictedEngine):
     published_as = "Transformers"
     needs = NEEDS
     starts = True
+    part_tokens = memory.PART_TOKENS
     benchmark_options: Mapping[str, object] = MappingProxyType({"ignore_eos": True})
     serving = memory.HOSTED
     #: Formats that the workbench can start; the others are predicted.
@@ -130,7 +132,7 @@ class Transformers(PredictedEngine):
         """On a CPU prompts are worked on in turns."""
         if settings.devices:
             return super().prefill(model, settings, machine, tokens, batch)
-        return cpu_speed.prefill(_shares(model), model, settings, machine, tokens=tokens, batch=batch)
+        return cpu_speed.prefill(_shares(model, machine), model, settings, machine, tokens=tokens, batch=batch)
 
     def decode(self, model: Model, settings: Settings, machine: Machine, depth: int, batch: int = 1) -> Estimate:
         """On a CPU a token for each of `batch` requests is `batch` steps: they take turns."""
@@ -139,7 +141,9 @@ class Transformers(PredictedEngine):
         if is_recurrent(model.architecture):
             return Estimate.unknown("s", RECURRENT)
         cache = kv_bytes(model.architecture, depth, 4.0 if weight_format(model) == "FP32" else 2.0)
-        step = cpu_speed.decode(_shares(model), model, settings, machine, depth=depth, batch=1, cache_bytes=cache)
+        step = cpu_speed.decode(
+            _shares(model, machine), model, settings, machine, depth=depth, batch=1, cache_bytes=cache
+        )
         return step.plus(step, times=batch - 1)
 
     # -- launching ---------------------------------------------------------------------------------------------
@@ -208,9 +212,11 @@ class TransformersServe(Transformers):
         return str(model.path)
 
 
-def _shares(model: Model) -> cpu_speed.Shares:
+def _shares(model: Model, machine: Machine) -> cpu_speed.Shares:
     """Of a format that nobody measured on a CPU: those of 16 bits, which it is unpacked to."""
-    return SHARES.get(weight_format(model), SHARES["BF16"])
+    known = SHARES_BF16 if machine.cpu.multiplies_bf16 else SHARES
+    kind = weight_format(model)
+    return known.get(_ALIKE.get(kind, kind), known["BF16"])
 
 
 def _environment(settings: Settings) -> Mapping[str, str]:

@@ -55,28 +55,20 @@ NEEDS = {
 DTYPES = {"FP32": "float32", "FP16": "float16", "BF16": "bfloat16"}
 #: 'f16' is the workbench's word for the model's own 16 bits.
 CACHE_TYPES = {"f16": "auto", "bf16": "bfloat16"}
-_SPEED_SOURCE = "a llama model of 134 million parameters on one two-core x86-64 machine, 2026-11-29"
-#: Shares of a CPU's speed by format, one thread. Without instructions for bf16 each further request of a step took
-#: 24 to 38 ms, more than twice as long as a token of a prompt.
+_SPEED_SOURCE = "a llama model of 134 million parameters on two x86-64 machines (2 cores each), 2026-11-29"
+#: Shares of a CPU's speed by format, one thread. Without instructions for BF16 each further request of a step takes
+#: more than twice as long as a token of a prompt.
 CPU_SHARES = {
     "FP32": cpu_speed.Shares(
-        prefill=1.0,
-        decode=0.7,
-        attention=0.2,
-        layer_s=400e-6,
-        together=0.8,
-        source=_SPEED_SOURCE,
-        prefill_interval=(0.5, 1.0),
+        prefill=1.0, decode=0.7, attention=0.2, layer_s=400e-6, together=0.8, source=_SPEED_SOURCE
     ),
     "BF16": cpu_speed.Shares(
-        prefill=0.31,
-        decode=0.58,
-        attention=0.2,
-        layer_s=400e-6,
-        together=0.14,
-        source=_SPEED_SOURCE,
-        prefill_interval=(0.95, 1.5),  # a processor with units for 16-bit floats may take a prompt many times as fast
+        prefill=0.35, decode=0.7, attention=0.2, layer_s=400e-6, together=0.14, source=_SPEED_SOURCE
     ),
+}  # fmt: skip
+#: The same where the CPU multiplies BF16: with AVX-512. AMX may take a prompt many times as fast.
+CPU_SHARES_BF16 = CPU_SHARES | {
+    "BF16": replace(CPU_SHARES["BF16"], prefill=1.7, together=2.3, prefill_interval=(0.95, 1.0))
 }
 
 
@@ -185,13 +177,15 @@ class VLLM(PredictedEngine):
         if settings.devices:
             return super().prefill(model, settings, machine, tokens, batch)
         same = replace(settings, prefill_threads=settings.threads)  # it knows one number of threads
-        return cpu_speed.prefill(_shares(model), model, same, machine, tokens=tokens, batch=batch)
+        return cpu_speed.prefill(_shares(model, machine), model, same, machine, tokens=tokens, batch=batch)
 
     def decode(self, model: Model, settings: Settings, machine: Machine, depth: int, batch: int = 1) -> Estimate:
         if settings.devices:
             return super().decode(model, settings, machine, depth, batch)
         cache = batch * memory.cache_bytes(model, settings, depth)
-        return cpu_speed.decode(_shares(model), model, settings, machine, depth=depth, batch=batch, cache_bytes=cache)
+        return cpu_speed.decode(
+            _shares(model, machine), model, settings, machine, depth=depth, batch=batch, cache_bytes=cache
+        )
 
     # -- launching ---------------------------------------------------------------------------------------------
 
@@ -229,9 +223,10 @@ class VLLM(PredictedEngine):
         return ("--gpu-memory-utilization", str(self.utilization), *count)
 
 
-def _shares(model: Model) -> cpu_speed.Shares:
+def _shares(model: Model, machine: Machine) -> cpu_speed.Shares:
     """Of a format that nobody measured on a CPU: those of 16 bits."""
-    return CPU_SHARES.get(weight_format(model), CPU_SHARES["BF16"])
+    known = CPU_SHARES_BF16 if machine.cpu.multiplies_bf16 else CPU_SHARES
+    return known.get(weight_format(model), known["BF16"])
 
 
 #: Nothing is asked of the Hub and nothing is reported.

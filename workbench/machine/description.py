@@ -24,6 +24,9 @@ BUSY_CORES = 0.2
 RUNTIMES = {"NVIDIA": "cuda", "AMD": "rocm", "Apple": "metal", "Intel": "xpu"}
 
 
+_BF16 = frozenset({"AVX-512 BF16", "AMX BF16", "BF16"})
+
+
 @dataclass(frozen=True, slots=True)
 class Cpu:
     """The processor.
@@ -40,6 +43,18 @@ class Cpu:
     logical_cores: int
     usable_cores: float
     instruction_sets: tuple[str, ...] = ()
+
+    @property
+    def multiplies_bf16(self) -> bool:
+        """Whether it has instructions for products of BF16 numbers; without them they are widened first."""
+        return not _BF16.isdisjoint(self.instruction_sets)
+
+    @property
+    def multiplies_512_bits(self) -> bool:
+        """Whether AVX-512 is worth twice AVX2. AMD's processors before Zen 5 (the first with AVX-VNNI) halve it."""
+        return "AVX-512F" in self.instruction_sets and (
+            self.vendor != "AuthenticAMD" or "AVX-VNNI" in self.instruction_sets
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from benchmarks.record import read
 
 #: What is to be said of predictions whose coefficients rest on the model and the kind of machine they are scored on.
 SEEN = ": the fit has seen this model and machine"
+UNSEEN = ": no fit had seen this machine"
 HEAD = ("prediction", "measured on", "median error", "largest or p95", "record")
 
 
@@ -30,17 +31,20 @@ def _summary_row(record: dict[str, Any], title: str, found: dict[str, Any], fit:
 
 
 def _engines() -> list[tuple[str, ...]]:
-    record = read("engine_deployments")
-    cases = record["result"]["cases"]
+    seen, unseen = read("engine_deployments"), read("engine_deployments_unseen")
     names = {"memory_peak": "peak memory on every engine that runs here", "decode": "decode of one request, the same",
              "prefill": "prefill, the same", "batch": "requests at once, the same"}  # fmt: skip
-    return [_engine_row(record, title, name, cases) for name, title in names.items()]
+    return [
+        _engine_row(record, fit, title, name)
+        for record, fit in ((seen, SEEN), (unseen, UNSEEN)) for name, title in names.items()
+    ]  # fmt: skip
 
 
-def _engine_row(record: dict[str, Any], title: str, name: str, cases: list[dict[str, Any]]) -> tuple[str, ...]:
+def _engine_row(record: dict[str, Any], fit: str, title: str, name: str) -> tuple[str, ...]:
+    cases = record["result"]["cases"]
     pairs = [case["quantities"][name] for case in cases if name in case.get("quantities", {})]
     sizes = [abs(pair["error"]) for pair in pairs if pair["error"] is not None]
-    measured = f"{len(sizes)} deployments, {record['cpu']['name']}{SEEN}"
+    measured = f"{len(sizes)} deployments, {record['cpu']['name']}{fit}"
     return (
         title, measured, _percent(statistics.median(sizes)), f"{_percent(max(sizes))} (largest)", _named(record)
     )  # fmt: skip

@@ -11,3 +11,9 @@ def test_rows_of_a_model_and_machine_that_the_fit_has_seen_say_so() -> None:
     assert len(seen) == 8
     assert all("the fit has seen this model and machine" in row for row in seen)
     assert sum("the fit has seen this" in row for row in rows) == 8
+
+
+def test_and_what_no_fit_had_seen_says_that() -> None:
+    unseen = [row for row in accuracy.table().splitlines() if "/engine_deployments_unseen.json" in row]
+    assert len(unseen) == 4
+    assert all("no fit had seen this machine" in row for row in unseen)

@@ -58,6 +58,7 @@ def test_what_was_said(
     assert survivors(running.id) == []
 
 
+@pytest.mark.slow
 def test_one_source_of_weights_one_text(
     speech_model: SpeechModel, machine: Machine, clips: list[Path], tmp_path: Path
 ) -> None:

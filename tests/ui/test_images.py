@@ -61,7 +61,7 @@ def test_pictures_appear_step_by_step(open_page: Callable[..., Any]) -> None:
         page.set_default_timeout(120_000)
         page.goto(server.url)
         page.get_by_label("What is to be seen", exact=True).fill("a red apple")
-        page.get_by_label("Steps").fill("60")
+        page.get_by_label("Steps").fill("20")
         page.get_by_role("button", name="Make pictures").click()
         page.get_by_text("on its way").first.wait_for()
         page.get_by_text("seed 4").wait_for()

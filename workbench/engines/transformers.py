@@ -72,12 +72,11 @@ SHARES = {
     "NF4": cpu_speed.Shares(prefill=0.25, decode=0.049, attention=0.04, source=SPEED_SOURCE, layer_s=1.05e-3),
     "LLM.int8": cpu_speed.Shares(prefill=0.32, decode=0.1, attention=0.04, source=SPEED_SOURCE, layer_s=1.4e-3),
 }  # fmt: skip
-#: The same where the CPU multiplies BF16: with AVX-512. AMX may take a prompt many times as fast.
-_AMX = 0.95, 1.0
+#: The same where the CPU multiplies BF16.
 SHARES_BF16 = SHARES | {
-    "BF16": replace(SHARES["BF16"], prefill=1.23, prefill_interval=_AMX),
-    "NF4": replace(SHARES["NF4"], prefill=0.92, decode=0.8, prefill_interval=_AMX),
-    "LLM.int8": replace(SHARES["LLM.int8"], prefill=0.61, prefill_interval=_AMX),
+    "BF16": replace(SHARES["BF16"], prefill=1.23, prefill_interval=cpu_speed.BF16_INTERVAL),
+    "NF4": replace(SHARES["NF4"], prefill=0.92, decode=0.8, prefill_interval=cpu_speed.BF16_INTERVAL),
+    "LLM.int8": replace(SHARES["LLM.int8"], prefill=0.61, prefill_interval=cpu_speed.BF16_INTERVAL),
 }
 _ALIKE = {"NF4-DQ": "NF4", "FP4": "NF4"}
 
@@ -213,10 +212,10 @@ class TransformersServe(Transformers):
 
 
 def _shares(model: Model, machine: Machine) -> cpu_speed.Shares:
-    """Of a format that nobody measured on a CPU: those of 16 bits, which it is unpacked to."""
+    """Of a format that nobody measured on a CPU: those of 16 bits that it has no instructions for."""
     known = SHARES_BF16 if machine.cpu.multiplies_bf16 else SHARES
     kind = weight_format(model)
-    return known.get(_ALIKE.get(kind, kind), known["BF16"])
+    return known.get(_ALIKE.get(kind, kind), SHARES["BF16"])
 
 
 def _environment(settings: Settings) -> Mapping[str, str]:

@@ -66,9 +66,9 @@ CPU_SHARES = {
         prefill=0.35, decode=0.7, attention=0.2, layer_s=400e-6, together=0.14, source=_SPEED_SOURCE
     ),
 }  # fmt: skip
-#: The same where the CPU multiplies BF16: with AVX-512. AMX may take a prompt many times as fast.
+#: The same where the CPU multiplies BF16.
 CPU_SHARES_BF16 = CPU_SHARES | {
-    "BF16": replace(CPU_SHARES["BF16"], prefill=1.7, together=2.3, prefill_interval=(0.95, 1.0))
+    "BF16": replace(CPU_SHARES["BF16"], prefill=1.7, together=2.3, prefill_interval=cpu_speed.BF16_INTERVAL)
 }
 
 
@@ -224,9 +224,9 @@ class VLLM(PredictedEngine):
 
 
 def _shares(model: Model, machine: Machine) -> cpu_speed.Shares:
-    """Of a format that nobody measured on a CPU: those of 16 bits."""
+    """Of a format that nobody measured on a CPU: those of 16 bits that it has no instructions for."""
     known = CPU_SHARES_BF16 if machine.cpu.multiplies_bf16 else CPU_SHARES
-    return known.get(weight_format(model), known["BF16"])
+    return known.get(weight_format(model), CPU_SHARES["BF16"])
 
 
 #: Nothing is asked of the Hub and nothing is reported.

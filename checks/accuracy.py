@@ -9,7 +9,7 @@ from benchmarks.record import read
 
 #: What is to be said of predictions whose coefficients rest on the model and the kind of machine they are scored on.
 SEEN = ": the fit has seen this model and machine"
-UNSEEN = ": before any fit had seen this machine"
+UNSEEN = ": before the fit had seen this machine"
 HEAD = ("prediction", "measured on", "median error", "largest or p95", "record")
 
 

@@ -77,7 +77,7 @@ def test_what_was_measured_is_near_what_is_predicted(embedded_model: Model, mach
         ("AuthenticAMD", ("AVX2", "AVX-512F", "AVX-512 BF16"), False, True),  # Zen 4
         ("AuthenticAMD", ("AVX2", "AVX-VNNI", "AVX-512F", "AVX-512 BF16"), True, True),  # Zen 5
         ("GenuineIntel", ("AVX2", "AVX-512F", "AVX-512 BF16", "AMX BF16"), True, True),
-        ("Apple", ("NEON", "BF16"), False, True),
+        ("Apple", ("NEON", "BF16"), False, False),  # measured on x86-64 alone
     ],
 )
 def test_what_a_cpu_multiplies(machine: Machine, vendor: str, sets: tuple[str, ...], wide: bool, halves: bool) -> None:
@@ -86,8 +86,24 @@ def test_what_a_cpu_multiplies(machine: Machine, vendor: str, sets: tuple[str, .
 
 
 @pytest.mark.parametrize(
-    ("engine", "waits"), [("llama.cpp", [3, 0, 0, 0]), ("onnx-runtime", [0, 0.5, 1, 1.5]), ("vllm", [3, 0, 0, 0])]
+    ("engine", "requests", "tokens", "waits"),
+    [
+        ("llama.cpp", 4, 512, [3, 0, 0, 0]),
+        ("vllm", 6, 1024, [5, 3, 3, 1, 1, 0]),
+        ("vllm", 3, 4096, [2, 1, 0]),
+        ("onnx-runtime", 4, 512, [1.5, 1, 0.5, 0]),
+        ("transformers", 3, 256, [2, 1, 0]),
+    ],
 )
-def test_whose_answer_waits_for_the_prompts_of_others(engine: str, waits: list[float]) -> None:
-    """Prompts of 512 tokens: together, or in turns in parts of 256."""
-    assert engines.get(engine)._waits(4, 512) == waits
+def test_whose_answer_waits_for_the_prompts_of_others(
+    engine: str, requests: int, tokens: int, waits: list[float]
+) -> None:
+    """Together in batches of 2,048 tokens, of which the first goes alone, or in turns in parts of 256 or 512."""
+    assert engines.get(engine)._waits(requests, tokens) == waits
+
+
+def test_a_server_that_answers_one_after_the_other_decodes_each_as_if_alone(machine: Machine) -> None:
+    speed = planning.estimate(
+        "smollm2-135m-instruct", machine=machine, engine="transformers-serve", format="BF16", concurrency=4
+    ).speed
+    assert speed["throughput"].known() == pytest.approx(4 * speed["decode"].known())

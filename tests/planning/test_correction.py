@@ -49,6 +49,12 @@ def test_what_does_not_count(made: Plan, differs: dict[str, Any]) -> None:
     assert calibrated(made, [pair(made, **differs)]) is made
 
 
+def test_how_far_former_coefficients_were_off_says_nothing_of_those_of_now(made: Plan) -> None:
+    assert not calibrated(made, [pair(made, source="fitted to another machine")]).calibrated
+    assert calibrated(made, [pair(made, source=made.decode.basis.source)]).calibrated
+    assert peak(made, [pair(made, "memory_peak", source="counted otherwise")]) != made.memory[0].total
+
+
 def test_a_measurement_of_which_nobody_knows_whether_it_was_disturbed_counts(made: Plan) -> None:
     assert calibrated(made, [pair(made, others_busy_cores=None)]).calibrated
 

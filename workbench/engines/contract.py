@@ -226,9 +226,11 @@ class Engine(ABC, Generic[AnyModel]):
 class TextEngine(Engine[Model]):
     """An engine for language models: it predicts one prompt and one step, and the rest follows.
 
-    part_tokens: of a prompt, after which other requests get their turn; None where prompts are worked on together.
+    batch_tokens: of prompts that are worked on together; part_tokens: of a prompt, after which another request gets its
+    turn, where they are not.
     """
 
+    batch_tokens = 2048  # what llama.cpp and vLLM do unless told otherwise
     part_tokens: int | None = None
 
     @abstractmethod
@@ -259,13 +261,20 @@ class TextEngine(Engine[Model]):
         total = reduce(
             Estimate.plus, (alone.plus(prompts, wait / requests).rate(workload.answer_tokens) for wait in waits)
         )
-        inputs = {"all prompts": str(prompts), "step": str(step)}
+        inputs = {
+            "all prompts": str(prompts), "step": str(step), "answer": f"{workload.answer_tokens} tokens",
+            "prompts still to come": ", ".join(f"{wait:g}" for wait in waits[:8]) + ", …" * (requests > 8),
+        }  # fmt: skip
         basis = Basis("sum over requests: answer ÷ (prompts still to come + answer × step)", inputs, step.basis.source)
         return total if total.value is None else replace(total, basis=basis)
 
     def _waits(self, requests: int, prompt_tokens: int) -> list[float]:
-        """How many prompts of others each request waits for after its own: the first for those that came meanwhile."""
-        if self.part_tokens is None:
-            return [requests - 1, *(0.0 for _ in range(requests - 1))]
-        parts = math.ceil(prompt_tokens / self.part_tokens)
-        return [later / parts for later in range(requests)]
+        """How many prompts of others each request waits for after its own. Where prompts are worked on together, the
+        first goes alone and the others, come meanwhile, in groups; where they take turns, each waits for those after
+        it, as far as they are not through theirs."""
+        if self.part_tokens is not None:
+            parts = math.ceil(prompt_tokens / self.part_tokens)
+            return [later / parts for later in reversed(range(requests))]
+        group = max(1, self.batch_tokens // prompt_tokens)
+        done = (math.ceil(number / group) * group for number in range(requests))
+        return [float(max(0, requests - 1 - one)) for one in done]

@@ -1,7 +1,7 @@
 """How fast an engine is on a CPU: what the machine's own calibration says it can do, times the share an engine reaches.
 
-A prompt is bound by multiplying, a step of decode by reading, weights once, then keys and values, and by unpacking.
-What an engine reads of its cache, and whether it serves requests together or in turns, it says itself.
+A prompt is bound by multiplying; a step of decode by reading (weights once, then keys and values) and by unpacking the
+weights. What an engine reads of its cache, and whether it serves requests together or in turns, it says itself.
 See docs/decisions/0016-speed-on-cpus.md for the two machines that this rests on.
 """
 
@@ -20,8 +20,8 @@ Interval = tuple[float, float]
 
 #: What kernels of 256 bits, and those for integers, reach of a matrix throughput that was measured with 512 at once.
 NARROW = 0.5
-#: How far off prompts may be where the CPU multiplies BF16: measured with AVX-512, and AMX may be many times as fast.
-BF16_INTERVAL: Interval = (0.95, 1.0)
+#: Of prompts in 16 bits: processors may have units for them (AMX, those of ARM) that are many times as fast.
+SIXTEEN_BITS: Interval = (0.95, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

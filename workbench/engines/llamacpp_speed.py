@@ -30,7 +30,7 @@ CPU_SHARES = {
 }  # fmt: skip
 #: Of a type that was not measured.
 UNMEASURED_SHARES = (0.5, 0.6)
-CPU_SOURCE = "fitted to the embedded model on two x86-64 machines (2 cores); wide until the ledger has this machine"
+CPU_SOURCE = "fitted to the embedded model on two x86-64 machines (2 cores each), 2026-11-29"
 ENGINE = "llama.cpp"
 T = TypeVar("T")
 
@@ -155,8 +155,8 @@ def _shares(model: Model, machine: Machine) -> cpu_speed.Shares:
     for tensor in model.tensors:
         count[tensor.type] += tensor.elements
     kind = count.most_common(1)[0][0] if count else ""
-    share, vector = CPU_SHARES.get(kind, UNMEASURED_SHARES)
-    prefill = cpu_speed.narrowed(share, machine)  # the packaged build has kernels of 256 bits
+    prompts, vector = CPU_SHARES.get(kind, UNMEASURED_SHARES)
+    prompts = cpu_speed.narrowed(prompts, machine)  # the packaged build has kernels of 256 bits
     return cpu_speed.Shares(
-        prefill=prefill, decode=0.85, vector=vector, attention=0.19, layer_s=20e-6, source=CPU_SOURCE
+        prefill=prompts, decode=0.85, vector=vector, attention=0.19, layer_s=20e-6, source=CPU_SOURCE
     )

@@ -22,6 +22,7 @@ from workbench.engines.device_memory import Needs, pytorch_uses, visible, weight
 from workbench.engines.llamacpp_memory import RECURRENT, is_recurrent
 from workbench.engines.predicted_engine import PredictedEngine
 from workbench.engines.runtime import Hosted, TextRuntime, installed
+from workbench.engines.workload import Workload
 from workbench.errors import EngineUnavailable
 from workbench.evidence import Breakdown, Estimate
 from workbench.machine import Accelerator, Machine
@@ -68,15 +69,23 @@ SHARES = {
         prefill=0.69, decode=0.97, attention=0.17, source=_THREE_SIZES, layer_s=1.3e-3, layer_parallel=0.63,
         prompt_s=0.012,
     ),
-    "BF16": cpu_speed.Shares(prefill=0.27, decode=0.4, attention=0.04, source=SPEED_SOURCE, layer_s=1.05e-3),
-    "NF4": cpu_speed.Shares(prefill=0.25, decode=0.049, attention=0.04, source=SPEED_SOURCE, layer_s=1.05e-3),
-    "LLM.int8": cpu_speed.Shares(prefill=0.32, decode=0.1, attention=0.04, source=SPEED_SOURCE, layer_s=1.4e-3),
+    "BF16": cpu_speed.Shares(
+        prefill=0.27, decode=0.4, attention=0.04, source=SPEED_SOURCE, layer_s=1.05e-3,
+        prefill_interval=cpu_speed.SIXTEEN_BITS,
+    ),
+    "NF4": cpu_speed.Shares(
+        prefill=0.25, decode=0.8, vector=0.0153, attention=0.04, source=SPEED_SOURCE, layer_s=1.05e-3,
+        prefill_interval=cpu_speed.SIXTEEN_BITS,
+    ),
+    "LLM.int8": cpu_speed.Shares(
+        prefill=0.32, decode=0.8, vector=0.023, attention=0.04, source=SPEED_SOURCE, layer_s=1.05e-3,
+    ),
 }  # fmt: skip
 #: The same where the CPU multiplies BF16.
 SHARES_BF16 = SHARES | {
-    "BF16": replace(SHARES["BF16"], prefill=1.23, prefill_interval=cpu_speed.BF16_INTERVAL),
-    "NF4": replace(SHARES["NF4"], prefill=0.92, decode=0.8, prefill_interval=cpu_speed.BF16_INTERVAL),
-    "LLM.int8": replace(SHARES["LLM.int8"], prefill=0.61, prefill_interval=cpu_speed.BF16_INTERVAL),
+    "BF16": replace(SHARES["BF16"], prefill=1.23),
+    "NF4": replace(SHARES["NF4"], prefill=0.92, vector=None),
+    "LLM.int8": replace(SHARES["LLM.int8"], prefill=0.61, vector=0.049),
 }
 _ALIKE = {"NF4-DQ": "NF4", "FP4": "NF4"}
 
@@ -186,6 +195,10 @@ class TransformersServe(Transformers):
         {"generation_config": '{"do_sample": false, "use_cache": true, "min_new_tokens": 1000000}'}
     )
     quantizations: Mapping[str, str] = MappingProxyType({"NF4-DQ": "bnb-4bit", "LLM.int8": "bnb-8bit"})
+
+    def _decode_rates(self, prompts: Estimate, step: Estimate, requests: int, workload: Workload) -> Estimate:
+        """It answers one request after the other, each as fast as if it were alone: a step of all is one of each."""
+        return step.rate(requests**2)
 
     def prefill(self, model: Model, settings: Settings, machine: Machine, tokens: int, batch: int = 1) -> Estimate:
         """It has one number of threads for prompts and answers."""

@@ -63,13 +63,12 @@ CPU_SHARES = {
         prefill=1.0, decode=0.7, attention=0.2, layer_s=400e-6, together=0.8, source=_SPEED_SOURCE
     ),
     "BF16": cpu_speed.Shares(
-        prefill=0.35, decode=0.7, attention=0.2, layer_s=400e-6, together=0.14, source=_SPEED_SOURCE
+        prefill=0.35, decode=0.7, attention=0.2, layer_s=400e-6, together=0.14, source=_SPEED_SOURCE,
+        prefill_interval=cpu_speed.SIXTEEN_BITS,
     ),
 }  # fmt: skip
 #: The same where the CPU multiplies BF16.
-CPU_SHARES_BF16 = CPU_SHARES | {
-    "BF16": replace(CPU_SHARES["BF16"], prefill=1.7, together=2.3, prefill_interval=cpu_speed.BF16_INTERVAL)
-}
+CPU_SHARES_BF16 = CPU_SHARES | {"BF16": replace(CPU_SHARES["BF16"], prefill=1.7, together=2.3)}
 
 
 class VLLM(PredictedEngine):

@@ -54,7 +54,8 @@ SELECT p.id AS prediction, m.id AS measurement, m.created AS measured_at, p.mode
        json_extract(p.plan, '$.settings.devices') AS devices,
        json_extract(p.plan, '$.settings.device_layers') AS device_layers,
        json_extract(m.environment, '$.others_busy_cores') AS others_busy_cores,
-       q.quantity, q.unit, q.value AS predicted, q.low, q.high, d.value AS measured
+       q.quantity, q.unit, q.value AS predicted, q.low, q.high, json_extract(q.basis, '$.source') AS source,
+       d.value AS measured
 FROM measurement m JOIN prediction p ON p.id = m.prediction
 JOIN measured d ON d.measurement = m.id
 JOIN predicted q ON q.prediction = p.id AND q.quantity = d.quantity

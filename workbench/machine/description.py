@@ -24,7 +24,7 @@ BUSY_CORES = 0.2
 RUNTIMES = {"NVIDIA": "cuda", "AMD": "rocm", "Apple": "metal", "Intel": "xpu"}
 
 
-_BF16 = frozenset({"AVX-512 BF16", "AMX BF16", "BF16"})
+_BF16 = frozenset({"AVX-512 BF16", "AMX BF16"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ class Cpu:
 
     @property
     def multiplies_bf16(self) -> bool:
-        """Whether it has instructions for products of BF16 numbers; without them they are widened first."""
+        """Whether an x86-64 processor has instructions for products of BF16 numbers; others widen them first."""
         return not _BF16.isdisjoint(self.instruction_sets)
 
     @property
     def multiplies_512_bits(self) -> bool:
-        """Whether AVX-512 is worth twice AVX2. AMD's processors before Zen 5 (the first with AVX-VNNI) halve it."""
+        """Whether AVX-512 is worth twice AVX2. AMD's processors before Zen 5, the first with AVX-VNNI, halve it."""
         return "AVX-512F" in self.instruction_sets and (
             self.vendor != "AuthenticAMD" or "AVX-VNNI" in self.instruction_sets
         )

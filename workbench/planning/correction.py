@@ -36,7 +36,7 @@ class Group:
 # Spreads of speed: 27 measurements of decode on one shared machine in November 2026, most of them from before anybody
 # noted who disturbed them. Run again, a variant lay 15 % off its own middle, a format 19 %, an engine 20 %; all were of
 # one model, so that engines are trusted less than was seen. Of memory: 1 to 2 % there, and 9 % and 25 % between formats
-# and sizes of deployment in the record engine_deployments.json.
+# and sizes of deployment on a Xeon (record engine_deployments_xeon.json).
 GROUPS: Final = (
     Group("this variant", ("model", "quantization", "threads", "prefill_threads", "flash_attention", "cache_type"),
           0.15, 0.02),
@@ -84,7 +84,7 @@ def _ours(plan: Plan, pairs: Iterable[Pair]) -> list[Pair]:
 
 
 def _moved(plan: Plan, quantity: str, estimate: Estimate, ours: list[Pair]) -> Estimate:
-    known = [pair for pair in ours if pair["quantity"] == quantity]
+    known = [pair for pair in ours if pair["quantity"] == quantity and _is_of_today(pair, estimate)]
     for group in GROUPS:
         keys = group.keys + (_ALSO.get(quantity, ()) if group is GROUPS[0] else ())
         found = [(p["predicted"], p["measured"]) for p in known if all(p.get(key) == _of(plan, key) for key in keys)]
@@ -92,6 +92,11 @@ def _moved(plan: Plan, quantity: str, estimate: Estimate, ours: list[Pair]) -> E
             spread = group.memory if quantity == "memory_peak" else group.speed
             return corrected(estimate, found, spread, group.name)
     return estimate
+
+
+def _is_of_today(pair: Pair, estimate: Estimate) -> bool:
+    """How far former coefficients were off says nothing of those of now. Of memory nothing was fitted to a machine."""
+    return pair["quantity"] == "memory_peak" or pair.get("source") in (None, estimate.basis.source)
 
 
 def _of(plan: Plan, key: str) -> Any:

@@ -51,14 +51,15 @@ def _engine_row(record: dict[str, Any], fit: str, title: str, name: str) -> tupl
 
 
 def _media() -> list[tuple[str, ...]]:
-    record = read("media_deployments")
+    seen, unseen = read("media_deployments"), read("media_deployments_unseen")
     titles = {
         ("icons", "memory_peak"): "peak memory of Diffusers on a CPU", ("icons", "step"): "a denoising step, the same",
         ("whisper-tiny.en", "memory_peak"): "peak memory of three engines for Whisper on a CPU",
         ("whisper-tiny.en", "real_time_factor"): "real-time factor, the same",
     }  # fmt: skip
     return [
-        _summary_row(record, title, record["result"]["summary"][model][name], SEEN)
+        _summary_row(record, title, record["result"]["summary"][model][name], fit)
+        for record, fit in ((seen, SEEN), (unseen, UNSEEN))
         for (model, name), title in titles.items()
     ]
 

@@ -66,7 +66,7 @@ def run() -> dict[str, Any]:
 
 def rates(here: machine.Machine) -> dict[str, float]:
     """Medians of what the speeds are predicted from: B/s and FLOP/s, of all threads and of one core."""
-    assert here.calibration  # noqa: S101 - made one line before
+    assert here.calibration  # noqa: S101 - calibrated by the caller
     found = {field.name: getattr(here.calibration, field.name) for field in fields(here.calibration)}
     return {name: value.value for name, value in found.items() if isinstance(value, Measured)}
 

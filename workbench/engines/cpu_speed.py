@@ -8,6 +8,7 @@ See docs/decisions/0016-speed-on-cpus.md for the two machines that this rests on
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workbench.engines.contract import Settings
@@ -108,6 +109,12 @@ def operations_of_prompt(model: Model, tokens: int) -> float:
     looked_up = a.vocabulary * a.hidden if any(t.is_looked_up for t in model.tensors) else 0
     dense = 2 * (model.active_parameters - looked_up) * tokens
     return dense + 2 * a.layers * a.heads * (a.key_length + a.value_length) * tokens**2 / 2
+
+
+def of_format(kind: str, plain: Mapping[str, Shares], with_bf16: Mapping[str, Shares], machine: Machine) -> Shares:
+    """Those of a format; of one that nobody measured on a CPU, those of 16 bits that it has no instructions for."""
+    known = with_bf16 if machine.cpu.multiplies_bf16 else plain
+    return known.get(kind, plain["BF16"])
 
 
 def narrowed(share: float, machine: Machine) -> float:

@@ -225,10 +225,8 @@ class TransformersServe(Transformers):
 
 
 def _shares(model: Model, machine: Machine) -> cpu_speed.Shares:
-    """Of a format that nobody measured on a CPU: those of 16 bits that it has no instructions for."""
-    known = SHARES_BF16 if machine.cpu.multiplies_bf16 else SHARES
     kind = weight_format(model)
-    return known.get(_ALIKE.get(kind, kind), SHARES["BF16"])
+    return cpu_speed.of_format(_ALIKE.get(kind, kind), SHARES, SHARES_BF16, machine)
 
 
 def _environment(settings: Settings) -> Mapping[str, str]:

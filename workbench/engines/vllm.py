@@ -223,9 +223,7 @@ class VLLM(PredictedEngine):
 
 
 def _shares(model: Model, machine: Machine) -> cpu_speed.Shares:
-    """Of a format that nobody measured on a CPU: those of 16 bits that it has no instructions for."""
-    known = CPU_SHARES_BF16 if machine.cpu.multiplies_bf16 else CPU_SHARES
-    return known.get(weight_format(model), CPU_SHARES["BF16"])
+    return cpu_speed.of_format(weight_format(model), CPU_SHARES, CPU_SHARES_BF16, machine)
 
 
 #: Nothing is asked of the Hub and nothing is reported.
